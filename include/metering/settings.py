@@ -1,0 +1,196 @@
+"""What can be set, where it comes from, and what it is when nobody set it.
+
+A setting comes from the environment, else from `<home>/settings.json` (written by `./billing up`, mode 0600, holding the
+ports in use and the generated secrets), else from the default given here. No secret has a default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from metering.errors import BillingError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one installation. All addresses are loopback unless somebody set them otherwise."""
+
+    home: Path
+    """Everything this installation writes: databases, logs, secrets, state. Removing it removes the installation."""
+    values: dict[str, str]
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return a setting, or `default` where it is absent or empty."""
+        return self.values.get(name) or default
+
+    def require(self, name: str, remedy: str) -> str:
+        """Return a setting; raise `BillingError` with `remedy` where it is absent."""
+        value = self.values.get(name)
+        if not value:
+            raise BillingError(f"The setting {name} is missing.", remedy)
+        return value
+
+    def port(self, name: str, default: int) -> int:
+        """Return a TCP port setting; raise `BillingError` where it is no port number."""
+        text = self.get(name, str(default)) or ""
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise BillingError(f"{name}={text!r} is not a port number.", "Give a number from 1 to 65535.")
+        return int(text)
+
+    # PostgreSQL -----------------------------------------------------------------------------------------------------
+
+    @property
+    def embedded_postgres(self) -> bool:
+        """Whether the server is ours to start (no DATABASE_URL was given)."""
+        return not self.get("DATABASE_URL")
+
+    @property
+    def postgres_port(self) -> int:
+        """The embedded server's port."""
+        return self.port("BILLING_POSTGRES_PORT", 5499)
+
+    @property
+    def database_url(self) -> str:
+        """The billing database, as a libpq URL."""
+        given = self.get("DATABASE_URL")
+        return given if given else self._embedded_url("billing")
+
+    @property
+    def airflow_database_url(self) -> str:
+        """Airflow's own metadata, always another database than the billing data's."""
+        given = self.get("AIRFLOW_DATABASE_URL")
+        if given:
+            return given
+        if self.embedded_postgres:
+            return self._embedded_url("airflow")
+        parts = urlsplit(self.database_url)
+        return urlunsplit(parts._replace(path=parts.path + "_airflow"))
+
+    def _embedded_url(self, database: str) -> str:
+        password = self.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up` once: it generates it.")
+        return f"postgresql://postgres:{quote(password)}@127.0.0.1:{self.postgres_port}/{database}"
+
+    # Services -------------------------------------------------------------------------------------------------------
+
+    @property
+    def airflow_port(self) -> int:
+        """The Airflow UI and API."""
+        return self.port("BILLING_AIRFLOW_PORT", 8080)
+
+    @property
+    def ingestion_port(self) -> int:
+        """The ingestion service."""
+        return self.port("BILLING_INGESTION_PORT", 8090)
+
+    @property
+    def ingestion_url(self) -> str:
+        """Where product engineers send usage."""
+        return self.get("BILLING_INGESTION_URL") or f"http://127.0.0.1:{self.ingestion_port}"
+
+    @property
+    def stripe_emulator_port(self) -> int:
+        """The local Stripe."""
+        return self.port("BILLING_STRIPE_EMULATOR_PORT", 12111)
+
+    @property
+    def stripe_emulated(self) -> bool:
+        """Whether Stripe is the project's emulator (no STRIPE_API_KEY was given)."""
+        return not self.get("STRIPE_API_KEY")
+
+    @property
+    def stripe_api_key(self) -> str:
+        """The key to use; a live key is refused unless BILLING_ALLOW_LIVE_STRIPE=1 says otherwise."""
+        key = self.get("STRIPE_API_KEY") or "sk_test_emulator"
+        if not key.startswith(("sk_test_", "rk_test_", "sk_live_", "rk_live_")):
+            raise BillingError(
+                "STRIPE_API_KEY is not a Stripe secret key.",
+                "Set a key that begins with sk_test_ or rk_test_, or unset it to use the local emulator.",
+            )
+        if "_live_" in key[:8] and self.get("BILLING_ALLOW_LIVE_STRIPE") != "1":
+            raise BillingError(
+                "STRIPE_API_KEY is a live key, and live keys are refused so that nobody bills real customers by accident.",
+                "Use a test key, or set BILLING_ALLOW_LIVE_STRIPE=1 if real customers are to be billed.",
+            )
+        return key
+
+    @property
+    def stripe_base_url(self) -> str | None:
+        """The emulator's address, or None for Stripe's own."""
+        if self.stripe_emulated:
+            return self.get("BILLING_STRIPE_URL") or f"http://127.0.0.1:{self.stripe_emulator_port}"
+        return self.get("BILLING_STRIPE_URL")
+
+    # Files ----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.home / "logs"
+
+    @cached_property
+    def run(self) -> Path:
+        """Process records: who runs, since when."""
+        return self.home / "run"
+
+    @cached_property
+    def postgres_data(self) -> Path:
+        """The embedded server's data."""
+        return self.home / "postgres"
+
+    @cached_property
+    def airflow_home(self) -> Path:
+        """Airflow's configuration, passwords file and task logs."""
+        return self.home / "airflow"
+
+    @cached_property
+    def dbt_project(self) -> Path:
+        """The dbt project in this checkout."""
+        return PROJECT_ROOT / "dbt_project"
+
+
+def load(environment: dict[str, str] | None = None) -> Settings:
+    """Read the settings in force: the environment over `<home>/settings.json` over the defaults."""
+    environment = dict(os.environ if environment is None else environment)
+    home = Path(environment.get("BILLING_HOME") or PROJECT_ROOT / ".billing").resolve()
+    stored = _read(home / "settings.json")
+    return Settings(home=home, values={**stored, **environment})
+
+
+def remember(settings: Settings, **values: str) -> Settings:
+    """Store settings in `<home>/settings.json` (mode 0600) and return the settings then in force."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    path = settings.home / "settings.json"
+    stored = {**_read(path), **values}
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(stored, file, indent=1, sort_keys=True)
+    temporary.replace(path)
+    return Settings(home=settings.home, values={**stored, **settings.values, **values})
+
+
+def generate_secrets(settings: Settings) -> Settings:
+    """Make the secrets that this installation needs and does not have yet; they are never shown in logs."""
+    missing = {
+        name: secrets.token_urlsafe(24)
+        for name in ("BILLING_POSTGRES_PASSWORD", "BILLING_AIRFLOW_JWT_SECRET", "BILLING_AIRFLOW_SECRET_KEY")
+        if not settings.get(name)
+    }
+    return remember(settings, **missing) if missing else settings
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return {str(k): str(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise BillingError(f"{path} is not readable as JSON.", "Mend it, or remove it to have it made again.") from error

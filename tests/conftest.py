@@ -1,0 +1,107 @@
+"""What every test can have: a real PostgreSQL, a migrated database of its own, a connection to it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import DictRow
+
+from metering import database
+from metering.processes import postgres
+from metering.processes.ports import free_port
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a server for this session; TEST_DATABASE_SERVER_URL names a running one to use instead."""
+    given = os.environ.get("TEST_DATABASE_SERVER_URL")
+    if given:
+        yield given
+        return
+    # Not pytest's own tmp directory, which other sessions make private again while the server's user reads in it.
+    home = Path(tempfile.mkdtemp(prefix="billing-tests-"))
+    port, password = free_port(), secrets.token_urlsafe(12)
+    try:
+        postgres.start(
+            home / "postgres",
+            port,
+            password,
+            # Tests survive no power cut; they need none of what makes a commit durable.
+            configuration={"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"},
+        )
+        yield postgres.url(port, password)
+    finally:
+        postgres.stop(home / "postgres")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def database_on(server: str, name: str) -> str:
+    """The address of a database on a server."""
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def _new_name(kind: str) -> str:
+    return f"test_{os.getpid()}_{kind}_{next(_numbers)}"
+
+
+def _drop(server: str, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: str) -> Iterator[str]:
+    """The name of a database migrated once; others are copied from it."""
+    from metering import migrate
+
+    name = _new_name("template")
+    postgres.ensure_database(postgres_server, name)
+    try:
+        migrate.migrate(database_on(postgres_server, name))
+        yield name
+    finally:
+        _drop(postgres_server, name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: str) -> Iterator[str]:
+    """The address of a database with nothing in it, dropped after the test."""
+    name = _new_name("empty")
+    postgres.ensure_database(postgres_server, name)
+    try:
+        yield database_on(postgres_server, name)
+    finally:
+        _drop(postgres_server, name)
+
+
+@pytest.fixture
+def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+    """The address of a migrated database of this test's own, dropped after it."""
+    name = _new_name("db")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template_database))
+        )
+    try:
+        yield database_on(postgres_server, name)
+    finally:
+        _drop(postgres_server, name)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[DictRow]]:
+    """An autocommit connection to this test's database, rows as dictionaries."""
+    with database.connect(database_url, application="tests") as opened:
+        yield opened

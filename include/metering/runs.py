@@ -1,0 +1,70 @@
+"""Metering runs: taking up what arrived, and saying when it has been worked in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import periods, statements
+from metering.database import one
+from metering.errors import BillingError
+
+SQL = statements.beside(__file__, "runs")
+
+
+def open_run(
+    connection: psycopg.Connection[DictRow],
+    opened_by: str,
+    occurred_from: datetime | None = None,
+    occurred_until: datetime | None = None,
+) -> int:
+    """Queue the windows that need work and return the run's id.
+
+    What needs work is all that was recorded since the last run (events, withdrawals, meters, prices, subscriptions, periods
+    that have begun) and, for a backfill, every quarter-hour of the half-open [occurred_from, occurred_until), both with a zone.
+    Anything that an earlier run left queued stays queued, so a run that failed or was killed loses nothing.
+    Needs an autocommit connection: the horizon is a promise to the statements after it.
+    """
+    if (occurred_from is None) != (occurred_until is None):
+        raise BillingError("A backfill needs both ends of its range.", "Give occurred_from and occurred_until, or neither.")
+    if occurred_from and occurred_until and not occurred_from < occurred_until:
+        raise BillingError(f"The range {occurred_from} to {occurred_until} is empty.", "Give an end after the start.")
+    periods.open_periods(connection)
+    horizon = one(connection, SQL["take_horizon"])["horizon"]
+    with connection.transaction():
+        connection.execute(SQL["take_turn"])
+        connection.execute(SQL["supersede_open_runs"])
+        run = one(
+            connection,
+            SQL["open_run"],
+            opened_by=opened_by,
+            horizon=horizon,
+            occurred_from=occurred_from,
+            occurred_until=occurred_until,
+        )
+        connection.execute(SQL["queue_arrivals"], run)
+        connection.execute(SQL["queue_withdrawals"], run)
+        connection.execute(SQL["queue_new_meters"], run)
+        if occurred_from is not None:
+            connection.execute(SQL["queue_range"], run)
+            if one(connection, SQL["buckets_exist"])["found"]:
+                connection.execute(SQL["queue_range_of_buckets"], run)
+        connection.execute(SQL["queue_periods_of_buckets"], run)
+        connection.execute(SQL["queue_periods_of_changes"], run)
+        connection.execute(SQL["queue_open_periods_for_adjustments"], run)
+        connection.execute(SQL["count_queue"], run)
+    # The queue is new to the planner; its first readers join it with large tables.
+    connection.execute(SQL["analyze_buckets"])
+    connection.execute(SQL["analyze_periods"])
+    return int(run["run_id"])
+
+
+def close_run(connection: psycopg.Connection[DictRow], run_id: int) -> dict[str, object]:
+    """Empty the queue of what this run has worked in and mark the run closed; closing it again changes nothing."""
+    with connection.transaction():
+        connection.execute(SQL["take_turn"])
+        connection.execute(SQL["clear_buckets"], {"run_id": run_id})
+        connection.execute(SQL["clear_periods"], {"run_id": run_id})
+        return one(connection, SQL["close_run"], run_id=run_id)

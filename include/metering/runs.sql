@@ -1,0 +1,165 @@
+-- name: take_horizon
+-- A moment before which everything recorded has been committed.
+SELECT landing.take_horizon() AS horizon;
+
+-- name: take_turn
+-- Opening and closing of runs and the closing of periods take turns.
+SELECT pg_advisory_xact_lock(7003);
+
+-- name: supersede_open_runs
+-- A run that never closed has failed; what it left queued is taken up by the one that opens now.
+UPDATE billing.metering_runs SET closed_at = clock_timestamp() WHERE closed_at IS NULL;
+
+-- name: open_run
+-- Opens a run over everything recorded since the one before.
+WITH last AS (
+    SELECT coalesce(max(recorded_until), '-infinity') AS recorded_until FROM billing.metering_runs
+)
+INSERT INTO billing.metering_runs (
+    opened_by, recorded_after, recorded_until, occurred_from, occurred_until, events_arrived, buckets_queued)
+SELECT
+    %(opened_by)s, last.recorded_until, greatest(%(horizon)s::timestamptz, last.recorded_until),
+    %(occurred_from)s::timestamptz, %(occurred_until)s::timestamptz,
+    coalesce((
+        SELECT sum(accepted) FROM landing.batches
+        WHERE recorded_at > last.recorded_until AND recorded_at <= %(horizon)s::timestamptz), 0),
+    0
+FROM last
+RETURNING run_id, recorded_after, recorded_until, occurred_from, occurred_until, events_arrived;
+
+-- name: queue_arrivals
+-- The quarter-hours that newly recorded events touch. The batches' bounds let months without arrivals be left out.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT
+    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
+FROM landing.usage_events AS events
+JOIN billing.meters AS meters ON meters.event_name = events.event_name
+WHERE events.recorded_at > %(recorded_after)s AND events.recorded_at <= %(recorded_until)s
+    AND events.occurred_at >= (
+        SELECT min(first_occurred_at) FROM landing.batches
+        WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
+    AND events.occurred_at <= (
+        SELECT max(last_occurred_at) FROM landing.batches
+        WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_withdrawals
+-- The quarter-hours that newly withdrawn events leave.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT
+    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
+FROM landing.event_withdrawals AS withdrawals
+JOIN landing.usage_events AS events USING (team_id, occurred_at, key_digest)
+JOIN billing.meters AS meters ON meters.event_name = events.event_name
+WHERE withdrawals.recorded_at > %(recorded_after)s AND withdrawals.recorded_at <= %(recorded_until)s
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_new_meters
+-- A meter that is new counts the events that were there before it.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT
+    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
+FROM billing.meters AS meters
+JOIN landing.usage_events AS events ON events.event_name = meters.event_name
+WHERE meters.created_at > %(recorded_after)s AND meters.created_at <= %(recorded_until)s
+    AND events.recorded_at <= %(recorded_after)s
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_range
+-- A backfill computes every quarter-hour of its range again.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT
+    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
+FROM landing.usage_events AS events
+JOIN billing.meters AS meters ON meters.event_name = events.event_name
+WHERE events.occurred_at >= date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')
+    AND events.occurred_at < date_bin('15 minutes', %(occurred_until)s::timestamptz + interval '14:59.999999', '2000-01-01Z')
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: buckets_exist
+-- Whether the quarter-hours have been built at all.
+SELECT to_regclass('intermediate.int_usage_buckets') IS NOT NULL AS found;
+
+-- name: queue_range_of_buckets
+-- And every one that stands there, though no event may support it any more.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT team_id, meter_id, bucket_start, %(run_id)s::bigint
+FROM intermediate.int_usage_buckets
+WHERE bucket_start >= date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')
+    AND bucket_start < %(occurred_until)s::timestamptz
+    AND recorded_to = 'infinity'
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_periods_of_buckets
+-- The billing periods in which queued quarter-hours lie.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+SELECT DISTINCT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+FROM billing.billing_periods AS periods
+JOIN billing.buckets_to_meter AS buckets
+    ON buckets.team_id = periods.team_id
+    AND buckets.bucket_start >= periods.period_start AND buckets.bucket_start < periods.period_end
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_periods_of_changes
+-- Periods that began, and those whose subscription, plan or prices were recorded since.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+WITH changed_plans AS (
+    SELECT DISTINCT prices.plan_id
+    FROM billing.price_versions AS versions
+    JOIN billing.prices AS prices USING (price_id)
+    WHERE versions.recorded_at > %(recorded_after)s AND versions.recorded_at <= %(recorded_until)s
+),
+changed_subscriptions AS (
+    SELECT team_id, subscription_key FROM billing.subscriptions
+    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
+    UNION
+    SELECT team_id, subscription_key FROM billing.subscription_plans
+    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
+    UNION
+    SELECT team_id, subscription_key FROM billing.subscription_plans JOIN changed_plans USING (plan_id)
+)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+FROM billing.billing_periods AS periods
+LEFT JOIN changed_subscriptions AS changed USING (team_id, subscription_key)
+WHERE changed.team_id IS NOT NULL
+    OR (periods.opened_at > %(recorded_after)s AND periods.opened_at <= %(recorded_until)s)
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_open_periods_for_adjustments
+-- What changes about a finalized period is billed as an adjustment on the first period that is still open.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+SELECT DISTINCT open.team_id, open.subscription_key, open.period_start, %(run_id)s::bigint
+FROM billing.periods_to_rate AS queued
+JOIN billing.billing_periods AS touched USING (team_id, subscription_key, period_start)
+JOIN billing.billing_periods AS open
+    ON open.team_id = touched.team_id AND open.subscription_key = touched.subscription_key AND open.finalized_at IS NULL
+WHERE touched.finalized_at IS NOT NULL
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: count_queue
+-- How much work the run found.
+UPDATE billing.metering_runs
+SET buckets_queued = (SELECT count(*) FROM billing.buckets_to_meter)
+WHERE run_id = %(run_id)s;
+
+-- name: analyze_buckets
+-- The queue was just filled.
+ANALYZE billing.buckets_to_meter;
+
+-- name: analyze_periods
+-- The queue was just filled.
+ANALYZE billing.periods_to_rate;
+
+-- name: clear_buckets
+-- Later runs have marked what they queued again as theirs.
+DELETE FROM billing.buckets_to_meter WHERE run_id <= %(run_id)s;
+
+-- name: clear_periods
+-- Later runs have marked what they queued again as theirs.
+DELETE FROM billing.periods_to_rate WHERE run_id <= %(run_id)s;
+
+-- name: close_run
+-- Marks the run closed and tells about it.
+UPDATE billing.metering_runs SET closed_at = coalesce(closed_at, clock_timestamp())
+WHERE run_id = %(run_id)s
+RETURNING run_id, events_arrived, buckets_queued, recorded_after, recorded_until, opened_at, closed_at;

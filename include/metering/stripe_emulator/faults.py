@@ -1,0 +1,105 @@
+"""Faults that a test orders: each is spent on the next requests that match."""
+
+import random
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+
+from metering.stripe_emulator.errors import Json, bad_request
+
+Kind = Literal[
+    "error_500_before",
+    "error_500_after",
+    "hang",
+    "reset_before",
+    "reset_after",
+    "cut_body",
+    "rate_limited_429",
+    "rate_limited_429_retry",
+    "conflict_409",
+    "latency",
+]
+
+# A replayed reply executes nothing, so only what happens on the way can go wrong with it.
+EXECUTING: frozenset[Kind] = frozenset({"error_500_before", "error_500_after", "latency"})
+
+_MATCHABLE = frozenset({"method", "path", "event_name", "identifier", "customer", "value", "idempotency_key"})
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True):
+    """One ordered fault.
+
+    ``times`` is how many requests it hits (None: until cleared), after letting ``skip`` matching ones through and
+    drawing ``chance`` (0 to 1, repeatable by ``seed``) for each. ``match`` holds glob patterns over ``method``,
+    ``path``, ``event_name``, ``identifier``, ``customer``, ``value`` and ``idempotency_key``; an empty one means
+    meter events. ``seconds`` is the length of a hang (30 unless told) or of a latency (1), in real time.
+    ``retry_after`` (seconds) adds that header to a 429. ``saved`` says whether a 500 is remembered under its
+    idempotency key, as Stripe does.
+    """
+
+    kind: Kind
+    times: int | None = 1
+    skip: int = 0
+    chance: float = 1.0
+    seed: int = 0
+    match: dict[str, str] = {}
+    seconds: float | None = None
+    retry_after: int | None = None
+    saved: bool = True
+    fired: int = 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds of real time that a hang or latency lasts."""
+        if self.seconds is not None:
+            return self.seconds
+        return 30.0 if self.kind == "hang" else 1.0
+
+
+class Faults:
+    """The faults in force, in the order they came. They live in memory: a restart clears them."""
+
+    def __init__(self) -> None:
+        self._ordered: list[tuple[Fault, random.Random]] = []
+
+    def order(self, wanted: Any) -> None:
+        """Add one fault or a list of them."""
+        try:
+            faults = msgspec.convert(wanted if isinstance(wanted, list) else [wanted], list[Fault])
+        except msgspec.ValidationError as error:
+            raise bad_request(f"This fault cannot be ordered: {error}") from error
+        for fault in faults:
+            unknown = fault.match.keys() - _MATCHABLE
+            if unknown:
+                raise bad_request(f"A fault cannot match on {', '.join(sorted(unknown))}.")
+            if not fault.match:
+                fault.match = {"method": "POST", "path": "/v?/billing/meter_event*"}
+            # Not for secrets: a seeded draw makes a failing run repeatable.
+            self._ordered.append((fault, random.Random(fault.seed)))  # noqa: S311
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        self._ordered.clear()
+
+    def listed(self) -> list[Json]:
+        """What is ordered and how often each has fired."""
+        return [msgspec.to_builtins(fault) for fault, _ in self._ordered]
+
+    def take(self, facts: dict[str, str], *, replayed: bool) -> Fault | None:
+        """The fault that hits a request with these facts, spent by one."""
+        for fault, dice in self._ordered:
+            if fault.times is not None and fault.fired >= fault.times:
+                continue
+            if replayed and fault.kind in EXECUTING:
+                continue
+            if not all(fnmatchcase(facts.get(name, ""), pattern) for name, pattern in fault.match.items()):
+                continue
+            if fault.skip > 0:
+                fault.skip -= 1
+                continue
+            if fault.chance < 1.0 and dice.random() >= fault.chance:
+                continue
+            fault.fired += 1
+            return fault
+        return None

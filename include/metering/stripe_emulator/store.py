@@ -1,0 +1,103 @@
+"""The emulator's state in one SQLite file."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from metering import statements
+from metering.errors import BillingError
+
+_STATEMENTS = statements.beside(__file__, "statements")
+_TABLES_SQL = Path(__file__).with_name("state.sql")
+_VERSION = 1
+_TABLES = ("setting", "customer", "meter", "meter_event", "meter_error", "saved_reply", "session")
+
+
+class Store:
+    """Customers, meters, events and remembered replies.
+
+    One process owns the file (an exclusive lock). Each POST is one transaction, committed before its reply leaves.
+    A commit reaches the operating system but is not synced to the disk: it survives a killed process, not a power cut,
+    which is what a stand-in needs and what makes a thousand events a second possible.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(file, isolation_level=None, timeout=0.5, cached_statements=256)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise _mendable(file, error) from error
+
+    def _open(self) -> None:
+        # An immediate transaction takes the lock now, so that a second emulator on the same file fails at its start.
+        with self.transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                for statement in _TABLES_SQL.read_text().split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise BillingError(
+                    f"The state file has version {version}, this emulator writes {_VERSION}.", "Give another --state."
+                )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; on return the work is committed."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def run(self, statement: str, /, **parameters: Any) -> None:
+        """Run a named statement that returns nothing."""
+        self._db.execute(_STATEMENTS[statement], parameters)
+
+    def one(self, statement: str, /, **parameters: Any) -> sqlite3.Row | None:
+        """The first row of a named statement."""
+        row: sqlite3.Row | None = self._db.execute(_STATEMENTS[statement], parameters).fetchone()
+        return row
+
+    def all(self, statement: str, /, **parameters: Any) -> list[sqlite3.Row]:
+        """Every row of a named statement."""
+        return self._db.execute(_STATEMENTS[statement], parameters).fetchall()
+
+    def setting(self, name: str) -> str | None:
+        """A kept setting, or None."""
+        row = self.one("setting", name=name)
+        return None if row is None else str(row["value"])
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Keep a setting across restarts."""
+        self.run("set_setting", name=name, value=value)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.transaction():
+            for table in _TABLES:
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the constant above
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._db.close()
+
+
+def _mendable(file: Path, error: Exception) -> BillingError:
+    text = str(error)
+    if "locked" in text:
+        return BillingError(f"Another emulator is using the state file {file}.", "Stop it or give another --state.")
+    if "not a database" in text:
+        return BillingError(f"{file} is not a state file of this emulator.", "Give another --state.")
+    return BillingError(
+        f"The state file {file} cannot be written ({text}).", "Give a --state in a folder you may write to."
+    )

@@ -1,0 +1,204 @@
+-- name: take_turns
+-- Two people who apply a catalog at the same moment take turns, or both would find the same version missing.
+SELECT pg_advisory_xact_lock(7010);
+
+-- name: meters_redefined
+-- Meters that are known with another definition. What they measured was measured by the old one, so it may not change.
+SELECT known.meter_key AS key
+FROM jsonb_to_recordset(%(meters)s) AS said (
+    meter text, event text, aggregation text, unit text, dimensions jsonb, value_property text, allow_negative boolean)
+JOIN billing.meters AS known ON known.meter_key = said.meter
+WHERE (known.event_name, known.aggregation, known.unit, to_jsonb(known.dimensions), known.allow_negative)
+      IS DISTINCT FROM (said.event, said.aggregation, said.unit, said.dimensions, said.allow_negative)
+   OR known.value_property IS DISTINCT FROM said.value_property
+ORDER BY 1;
+
+-- name: prices_redefined
+-- Prices that are known for another plan, meter, currency or match. Only their versions and names may change.
+SELECT known.price_key AS key
+FROM jsonb_to_recordset(%(prices)s) AS said (price text, plan text, meter text, currency text, match jsonb)
+JOIN billing.prices AS known ON known.price_key = said.price
+JOIN billing.plans AS plan ON plan.plan_id = known.plan_id
+JOIN billing.meters AS meter ON meter.meter_id = known.meter_id
+WHERE (plan.plan_key, meter.meter_key, known.currency::text, known.match)
+      IS DISTINCT FROM (said.plan, said.meter, said.currency, said.match)
+ORDER BY 1;
+
+-- name: add_meters
+-- Meters that are new, in the order of the file.
+INSERT INTO billing.meters (
+    meter_key, meter_name, event_name, aggregation, unit, dimensions, value_property, allow_negative)
+SELECT said.meter, said.name, said.event, said.aggregation, said.unit,
+       ARRAY(SELECT jsonb_array_elements_text(said.dimensions)), said.value_property, said.allow_negative
+FROM jsonb_to_recordset(%(meters)s) AS said (
+    place integer, meter text, name text, event text, aggregation text, unit text, dimensions jsonb, value_property text,
+    allow_negative boolean)
+WHERE NOT EXISTS (SELECT FROM billing.meters AS known WHERE known.meter_key = said.meter)
+ORDER BY said.place
+RETURNING meter_key AS key;
+
+-- name: rename_meters
+-- Meters that are known by another name.
+UPDATE billing.meters AS known SET meter_name = said.name
+FROM jsonb_to_recordset(%(meters)s) AS said (meter text, name text)
+WHERE known.meter_key = said.meter AND known.meter_name <> said.name
+RETURNING known.meter_key AS key;
+
+-- name: add_plans
+-- Plans that are new.
+INSERT INTO billing.plans (plan_key, plan_name)
+SELECT said.plan, said.name
+FROM jsonb_to_recordset(%(plans)s) AS said (place integer, plan text, name text)
+WHERE NOT EXISTS (SELECT FROM billing.plans AS known WHERE known.plan_key = said.plan)
+ORDER BY said.place
+RETURNING plan_key AS key;
+
+-- name: rename_plans
+-- Plans that are known by another name.
+UPDATE billing.plans AS known SET plan_name = said.name
+FROM jsonb_to_recordset(%(plans)s) AS said (plan text, name text)
+WHERE known.plan_key = said.plan AND known.plan_name <> said.name
+RETURNING known.plan_key AS key;
+
+-- name: add_prices
+-- Prices that are new.
+INSERT INTO billing.prices (price_key, price_name, plan_id, meter_id, currency, match)
+SELECT said.price, said.name, plan.plan_id, meter.meter_id, said.currency, said.match
+FROM jsonb_to_recordset(%(prices)s) AS said (
+    place integer, price text, name text, plan text, meter text, currency text, match jsonb)
+JOIN billing.plans AS plan ON plan.plan_key = said.plan
+JOIN billing.meters AS meter ON meter.meter_key = said.meter
+WHERE NOT EXISTS (SELECT FROM billing.prices AS known WHERE known.price_key = said.price)
+ORDER BY said.place
+RETURNING price_key AS key;
+
+-- name: rename_prices
+-- Prices that are known by another name.
+UPDATE billing.prices AS known SET price_name = said.name
+FROM jsonb_to_recordset(%(prices)s) AS said (price text, name text)
+WHERE known.price_key = said.price AND known.price_name <> said.name
+RETURNING known.price_key AS key;
+
+-- name: add_price_versions
+-- Versions that differ from what was last recorded for the same price and moment. A changed version is another row.
+WITH said AS (
+    SELECT price.price_id, version.place, version.price, version.effective_from, version.model, version.charge_unit,
+           version.unit_divisor, version.per_period_hour, version.charge_zero_flat,
+           (SELECT jsonb_agg(jsonb_build_array((tier.said ->> 0)::numeric, (tier.said ->> 1)::numeric,
+                                               (tier.said ->> 2)::numeric, (tier.said ->> 3)::numeric) ORDER BY tier.number)
+            FROM jsonb_array_elements(version.tiers) WITH ORDINALITY AS tier (said, number)) AS tiers
+    FROM jsonb_to_recordset(%(versions)s) AS version (
+        place integer, price text, effective_from timestamptz, model text, charge_unit text, unit_divisor numeric,
+        per_period_hour boolean, charge_zero_flat boolean, tiers jsonb)
+    JOIN billing.prices AS price ON price.price_key = version.price
+),
+known AS (
+    SELECT DISTINCT ON (version.price_id, version.effective_from) version.*,
+           (SELECT jsonb_agg(jsonb_build_array(tier.over, tier.up_to, tier.unit_amount, tier.flat_amount) ORDER BY tier.tier)
+            FROM billing.price_tiers AS tier WHERE tier.price_version_id = version.price_version_id) AS tiers
+    FROM billing.price_versions AS version
+    WHERE version.price_id IN (SELECT said.price_id FROM said)
+    ORDER BY version.price_id, version.effective_from, version.recorded_at DESC
+),
+added AS (
+    INSERT INTO billing.price_versions (
+        price_id, effective_from, model, charge_unit, unit_divisor, per_period_hour, charge_zero_flat)
+    SELECT said.price_id, said.effective_from, said.model, said.charge_unit, said.unit_divisor, said.per_period_hour,
+           said.charge_zero_flat
+    FROM said
+    LEFT JOIN known USING (price_id, effective_from)
+    WHERE known.price_id IS NULL
+       OR (known.model, known.charge_unit, known.unit_divisor, known.per_period_hour, known.charge_zero_flat, known.tiers)
+          IS DISTINCT FROM
+          (said.model, said.charge_unit, said.unit_divisor, said.per_period_hour, said.charge_zero_flat, said.tiers)
+    ORDER BY said.place
+    RETURNING price_version_id, price_id, effective_from
+),
+tiers AS (
+    INSERT INTO billing.price_tiers (price_version_id, tier, over, up_to, unit_amount, flat_amount)
+    SELECT added.price_version_id, tier.number, (tier.said ->> 0)::numeric, (tier.said ->> 1)::numeric,
+           (tier.said ->> 2)::numeric, (tier.said ->> 3)::numeric
+    FROM added
+    JOIN said USING (price_id, effective_from)
+    CROSS JOIN LATERAL jsonb_array_elements(said.tiers) WITH ORDINALITY AS tier (said, number)
+)
+SELECT said.price || ' from ' || to_char(added.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') AS key,
+       EXISTS (SELECT FROM known WHERE known.price_id = added.price_id AND known.effective_from = added.effective_from)
+           AS changed
+FROM added
+JOIN said USING (price_id, effective_from)
+ORDER BY said.place;
+
+-- name: add_teams
+-- Teams that are new.
+INSERT INTO billing.teams (team_key, team_name, time_zone)
+SELECT said.team, said.name, said.time_zone
+FROM jsonb_to_recordset(%(teams)s) AS said (place integer, team text, name text, time_zone text)
+WHERE NOT EXISTS (SELECT FROM billing.teams AS known WHERE known.team_key = said.team)
+ORDER BY said.place
+RETURNING team_key AS key;
+
+-- name: change_teams
+-- Teams that are known with another name or zone.
+UPDATE billing.teams AS known SET team_name = said.name, time_zone = said.time_zone
+FROM jsonb_to_recordset(%(teams)s) AS said (team text, name text, time_zone text)
+WHERE known.team_key = said.team AND (known.team_name, known.time_zone) <> (said.name, said.time_zone)
+RETURNING known.team_key AS key;
+
+-- name: add_subscriptions
+-- Subscriptions that differ from what was last recorded. A changed subscription is another row.
+WITH said AS (
+    SELECT team.team_id, subscription.*
+    FROM jsonb_to_recordset(%(subscriptions)s) AS subscription (
+        place integer, team text, currency text, time_zone text, anchor_day smallint, starts_at timestamptz,
+        ends_at timestamptz)
+    JOIN billing.teams AS team ON team.team_key = subscription.team
+),
+known AS (
+    SELECT DISTINCT ON (team_id) *
+    FROM billing.subscriptions WHERE subscription_key = 'main' AND team_id IN (SELECT said.team_id FROM said)
+    ORDER BY team_id, recorded_at DESC
+),
+added AS (
+    INSERT INTO billing.subscriptions (team_id, currency, time_zone, anchor_day, starts_at, ends_at)
+    SELECT said.team_id, said.currency, said.time_zone, said.anchor_day, said.starts_at, said.ends_at
+    FROM said
+    LEFT JOIN known USING (team_id)
+    WHERE known.team_id IS NULL
+       OR (known.currency::text, known.time_zone, known.anchor_day, known.starts_at)
+          <> (said.currency, said.time_zone, said.anchor_day, said.starts_at)
+       OR known.ends_at IS DISTINCT FROM said.ends_at
+    RETURNING team_id
+)
+SELECT said.team AS key, EXISTS (SELECT FROM known WHERE known.team_id = said.team_id) AS changed
+FROM added
+JOIN said USING (team_id)
+ORDER BY said.place;
+
+-- name: add_subscription_plans
+-- Plans of subscriptions that differ from what was last recorded for the same moment.
+WITH said AS (
+    SELECT team.team_id, team.team_key, plan.plan_id, plan.plan_key, subscription.place, subscription.plan_from
+    FROM jsonb_to_recordset(%(subscriptions)s) AS subscription (
+        place integer, team text, plan text, plan_from timestamptz)
+    JOIN billing.teams AS team ON team.team_key = subscription.team
+    JOIN billing.plans AS plan ON plan.plan_key = subscription.plan
+),
+known AS (
+    SELECT DISTINCT ON (team_id, effective_from) team_id, effective_from, plan_id
+    FROM billing.subscription_plans WHERE subscription_key = 'main' AND team_id IN (SELECT said.team_id FROM said)
+    ORDER BY team_id, effective_from, recorded_at DESC
+),
+added AS (
+    INSERT INTO billing.subscription_plans (team_id, effective_from, plan_id)
+    SELECT said.team_id, said.plan_from, said.plan_id
+    FROM said
+    LEFT JOIN known ON known.team_id = said.team_id AND known.effective_from = said.plan_from
+    WHERE known.plan_id IS DISTINCT FROM said.plan_id
+    RETURNING team_id
+)
+SELECT said.team_key || ' on ' || said.plan_key AS key,
+       EXISTS (SELECT FROM known WHERE known.team_id = said.team_id) AS changed
+FROM added
+JOIN said USING (team_id)
+ORDER BY said.place;

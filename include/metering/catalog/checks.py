@@ -1,0 +1,177 @@
+"""What must be true of a catalog beyond the shape of its parts. Each check yields where it fails, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from metering.catalog.currencies import EXPONENTS
+
+if TYPE_CHECKING:
+    from metering.catalog.model import Catalog, Meter, Plan, Price, PriceVersion, Team
+
+Location = tuple[int | str, ...]
+Mistake = tuple[Location, str]
+
+AGGREGATIONS = ("count", "sum")
+MODELS = ("flat", "per_unit", "graduated", "volume")
+LATER_AGGREGATIONS = (
+    "min", "max", "average", "latest", "unique_count", "weighted_sum", "bucketed_max", "bucketed_sum",
+)  # fmt: skip
+LATER_MODELS = ("package", "percentage", "graduated_percentage", "dynamic")
+
+
+def check(catalog: Catalog) -> Iterator[Mistake]:
+    """Every mistake in a catalog whose shape is right."""
+    yield from _twice("meters", "meter", catalog.meters)
+    yield from _twice("plans", "plan", catalog.plans)
+    yield from _twice("teams", "team", catalog.teams)
+    meters = {meter.meter: meter for meter in catalog.meters}
+    plans = {plan.plan: plan for plan in catalog.plans}
+    for index, meter in enumerate(catalog.meters):
+        yield from _meter(("meters", index), meter)
+    prices: set[str] = set()
+    for index, plan in enumerate(catalog.plans):
+        for number, price in enumerate(plan.prices):
+            place: Location = ("plans", index, "prices", number)
+            if price.price in prices:
+                yield (*place, "price"), f"another price is called {price.price} already"
+            prices.add(price.price)
+            yield from _price(place, price, meters)
+        yield from _ambiguous(("plans", index), plan)
+    for index, team in enumerate(catalog.teams):
+        yield from _team(("teams", index), team, plans)
+
+
+def _twice(part: str, field: str, items: Iterable[Any]) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        key = getattr(item, field)
+        if key in seen:
+            yield (part, index, field), f"another {field} is called {key} already"
+        seen.add(key)
+
+
+def _meter(place: Location, meter: Meter) -> Iterator[Mistake]:
+    if meter.aggregation in LATER_AGGREGATIONS:
+        yield (*place, "aggregation"), f"{meter.aggregation} meters are not computed yet: only count and sum are"
+    elif meter.aggregation not in AGGREGATIONS:
+        yield (*place, "aggregation"), f"{meter.aggregation} is no aggregation: use count or sum"
+    if len(set(meter.dimensions)) < len(meter.dimensions):
+        yield (*place, "dimensions"), "a dimension stands here twice"
+    if meter.aggregation == "count" and meter.value_property:
+        yield (*place, "value_property"), "a count takes no value: it counts events"
+
+
+def _price(place: Location, price: Price, meters: dict[str, Meter]) -> Iterator[Mistake]:
+    if price.currency not in EXPONENTS:
+        yield (*place, "currency"), f"{price.currency} is no currency that is known here (three capitals, such as USD)"
+    if price.meter not in meters:
+        yield (*place, "meter"), f"there is no meter {price.meter} in this file"
+    else:
+        for dimension in sorted(set(price.match) - set(meters[price.meter].dimensions)):
+            yield (*place, "match", dimension), f"{dimension} is no dimension of the meter {price.meter}"
+    seen = set()
+    for number, version in enumerate(price.versions):
+        at: Location = (*place, "versions", number)
+        if version.effective_from in seen:
+            yield (*at, "effective_from"), "another version of this price begins at the same moment"
+        seen.add(version.effective_from)
+        yield from _version(at, version)
+
+
+def _version(place: Location, version: PriceVersion) -> Iterator[Mistake]:
+    if version.model in LATER_MODELS:
+        yield (*place, "model"), f"{version.model} prices are not computed yet: only {', '.join(MODELS)} are"
+    elif version.model not in MODELS:
+        yield (*place, "model"), f"{version.model} is no price model: use one of {', '.join(MODELS)}"
+    if version.unit_divisor <= 0:
+        yield (*place, "unit_divisor"), "must be above zero"
+    yield from _tiers((*place, "tiers"), version)
+    first = version.tiers[0]
+    if version.model in ("flat", "per_unit") and (len(version.tiers) > 1 or first.up_to is not None):
+        yield (*place, "tiers"), f"a {version.model} price has one tier, without up_to"
+    if version.model == "flat" and first.unit_amount:
+        yield (*place, "tiers", 0, "unit_amount"), "a flat price has a flat_amount only"
+    if version.model == "per_unit" and first.flat_amount:
+        yield (*place, "tiers", 0, "flat_amount"), "a per_unit price has a unit_amount only (use graduated for both)"
+
+
+def _tiers(place: Location, version: PriceVersion) -> Iterator[Mistake]:
+    """Tiers are continuous: each begins where the one before ends, and the last has no end."""
+    bound: Any = 0
+    last = len(version.tiers) - 1
+    for number, tier in enumerate(version.tiers):
+        at: Location = (*place, number)
+        if tier.unit_amount < 0 or tier.flat_amount < 0:
+            yield at, "an amount is below zero"
+        if bound is None:
+            yield at, "stands after a tier without up_to, which has no end"
+            return
+        if tier.over is not None and tier.over < bound:
+            yield (
+                (*at, "over"),
+                f"overlaps: the tier before goes up to {bound:f}, and this one begins over {tier.over:f}",
+            )
+        if tier.over is not None and tier.over > bound:
+            yield (*at, "over"), f"leaves a gap: usage over {bound} up to {tier.over:f} has no tier"
+        if tier.up_to is not None and tier.up_to <= bound:
+            yield (*at, "up_to"), f"overlaps: {tier.up_to:f} is not above {bound:f}, where this tier begins"
+        bound = tier.up_to
+        if number == last and bound is not None:
+            yield (*at, "up_to"), f"leaves a gap: usage over {bound:f} has no tier (the last tier has no up_to)"
+
+
+def _ambiguous(place: Location, plan: Plan) -> Iterator[Mistake]:
+    """Usage takes the price that names most of its dimensions, so two that name as many may not both fit."""
+    for (_, one), (number, other) in combinations(enumerate(plan.prices), 2):
+        if (one.meter, one.currency, len(one.match)) == (other.meter, other.currency, len(other.match)):
+            shared = set(one.match) & set(other.match)
+            if all(one.match[key] == other.match[key] for key in shared):
+                yield (*place, "prices", number, "match"), f"the same usage would take the price {one.price} too"
+
+
+def _team(place: Location, team: Team, plans: dict[str, Plan]) -> Iterator[Mistake]:
+    yield from _zone((*place, "time_zone"), team.time_zone)
+    subscription = team.subscription
+    if subscription is None:
+        return
+    place = (*place, "subscription")
+    zone_mistakes = list(_zone((*place, "time_zone"), team.subscription_zone))
+    if zone_mistakes:
+        if subscription.time_zone:
+            yield from zone_mistakes
+        return
+    if subscription.currency not in EXPONENTS:
+        yield (*place, "currency"), f"{subscription.currency} is no currency that is known here"
+    if subscription.plan not in plans:
+        yield (*place, "plan"), f"there is no plan {subscription.plan} in this file"
+    elif all(price.currency != subscription.currency for price in plans[subscription.plan].prices):
+        yield (*place, "currency"), f"the plan {subscription.plan} has no price in {subscription.currency}"
+    moments = {}
+    for field in ("starts", "ends", "plan_from"):
+        value = getattr(subscription, field)
+        if value is None:
+            continue
+        if getattr(value, "hour", None) is not None and value.tzinfo is None:
+            yield (*place, field), "has no time zone: end it with Z or an offset, or give a date"
+            return
+        moments[field] = moment = team.moment(value)
+        if moment.minute % 15 or moment.second or moment.microsecond:
+            yield (*place, field), "is not on a quarter of an hour, the smallest time that usage is added up for"
+    if "ends" in moments and moments["ends"] <= moments["starts"]:
+        yield (
+            (*place, "ends"),
+            f"ends at {moments['ends']:%Y-%m-%d %H:%M}Z, before it starts",
+        )
+    if "plan_from" in moments and moments["plan_from"] < moments["starts"]:
+        yield (*place, "plan_from"), "is before the subscription starts"
+
+
+def _zone(place: Location, name: str) -> Iterator[Mistake]:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        yield place, f"{name} is no time zone (use an IANA name, such as Europe/Berlin)"

@@ -1,0 +1,102 @@
+"""A YAML document that knows on which line each of its parts stands, and whose numbers stay what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metering.errors import BillingError
+
+_FLOAT = "tag:yaml.org,2002:float"
+# The fields by which a person knows the parts of a list.
+_NAMES = ("meter", "plan", "price", "team", "effective_from")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML, except that 0.001 stays the text 0.001 and a field written twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands here twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _FLOAT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """Content, and what is needed to say where in it something stands."""
+
+    name: str
+    content: object
+    root: yaml.Node | None = None
+
+    def place(self, location: tuple[int | str, ...]) -> str:
+        """Where a part stands, for a person: `prices.yaml, line 12, plans → standard → prices → search`."""
+        steps: list[str] = []
+        here: Any = self.content
+        node, line = self.root, None
+        for step in location:
+            node = _child(node, step)
+            line = node.start_mark.line + 1 if node else line
+            try:
+                here = here[step]
+            except (KeyError, IndexError, TypeError):
+                here = None
+            steps.append(_name(here, step))
+        at = f", line {line}" if line else ""
+        return f"{self.name}{at}, {' → '.join(steps)}" if steps else f"{self.name}{at}"
+
+
+def _name(part: object, step: int | str) -> str:
+    if isinstance(step, int):
+        if isinstance(part, dict):
+            for field in ("price", *_NAMES):
+                if isinstance(part.get(field), Hashable) and field in part:
+                    return str(part[field])
+        return f"number {step + 1}"
+    return step
+
+
+def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        child: yaml.Node = node.value[step]
+        return child
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(step):
+                found: yaml.Node = value
+                return found
+    return None
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file; raises `BillingError` where it can't be read or is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise BillingError(f"The catalog {path} can't be read: {reason}.", "Give the path of a YAML file.") from error
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        content = loader.construct_document(root) if root is not None else {}
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error)
+        raise BillingError(f"{path.name}{at}: {reason}.", "Mend the YAML; nothing was changed.") from error
+    finally:
+        loader.dispose()
+    return Document(path.name, content, root)

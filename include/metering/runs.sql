@@ -73,7 +73,7 @@ SELECT DISTINCT
 FROM landing.usage_events AS events
 JOIN billing.meters AS meters ON meters.event_name = events.event_name
 WHERE events.occurred_at >= date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')
-    AND events.occurred_at < date_bin('15 minutes', %(occurred_until)s::timestamptz + interval '14:59.999999', '2000-01-01Z')
+    AND events.occurred_at < %(occurred_until)s::timestamptz
 ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
 
 -- name: buckets_exist

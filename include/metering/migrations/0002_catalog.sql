@@ -64,7 +64,7 @@ CREATE TABLE billing.plans (
 
 CREATE TABLE billing.prices (
     price_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    price_key  text NOT NULL UNIQUE,
+    price_key  text NOT NULL UNIQUE CHECK (price_key ~ '^[^[:space:]@]+$'),
     price_name text NOT NULL,
     plan_id    integer NOT NULL REFERENCES billing.plans,
     meter_id   integer NOT NULL REFERENCES billing.meters,

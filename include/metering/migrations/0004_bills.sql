@@ -47,6 +47,7 @@ CREATE TABLE billing.finalized_bill_lines (
     meter_id           integer NOT NULL,
     price_version_id   integer NOT NULL,
     quantity           numeric(38, 12) NOT NULL,
+    charge_quantity    numeric(38, 12) NOT NULL,
     amount             numeric(38, 12) NOT NULL,
     PRIMARY KEY (team_id, subscription_key, period_start, line_key),
     FOREIGN KEY (team_id, subscription_key, period_start) REFERENCES billing.finalized_bills

@@ -1,0 +1,64 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_windows',
+        on_schema_change='fail',
+        tags=['billing'],
+        indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key'], 'unique': true}],
+        meta={
+            'windows': 'billing.periods_to_rate',
+            'window_columns': ['team_id', 'subscription_key', 'period_start'],
+        },
+    )
+}}
+
+with
+
+lines as (
+    select * from {{ ref('int_bill_lines') }}
+),
+
+prices as (
+    select * from {{ ref('stg_billing__prices') }}
+),
+
+versions as (
+    select * from {{ source('billing', 'price_versions') }}
+),
+
+meters as (
+    select * from {{ ref('stg_billing__meters') }}
+),
+
+teams as (
+    select * from {{ ref('stg_billing__teams') }}
+)
+
+select
+    lines.team_id,
+    teams.team_key,
+    lines.subscription_key,
+    lines.period_start,
+    lines.period_end,
+    lines.period_label::text as period_label,
+    lines.line_key::text as line_key,
+    lines.kind::text as kind,
+    lines.about_period_start,
+    lines.meter_id,
+    meters.meter_key,
+    lines.price_version_id,
+    prices.price_key,
+    prices.price_name,
+    prices.match as dimensions,
+    lines.quantity::numeric(38, 12) as quantity,
+    meters.unit,
+    lines.charge_quantity::numeric(38, 12) as charge_quantity,
+    versions.charge_unit,
+    lines.currency::text as currency,
+    lines.amount::numeric(38, 12) as amount
+from lines
+inner join versions on versions.price_version_id = lines.price_version_id
+inner join prices on prices.price_id = versions.price_id
+inner join meters on meters.meter_id = lines.meter_id
+inner join teams on teams.team_id = lines.team_id
+{{ only_queued_periods('lines') }}

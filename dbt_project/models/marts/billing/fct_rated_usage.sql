@@ -1,0 +1,35 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_windows',
+        on_schema_change='fail',
+        tags=['billing'],
+        indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key', 'tier'], 'unique': true}],
+        meta={
+            'windows': 'billing.periods_to_rate',
+            'window_columns': ['team_id', 'subscription_key', 'period_start'],
+        },
+    )
+}}
+
+select
+    tiers_rated.team_id,
+    tiers_rated.subscription_key,
+    tiers_rated.period_start,
+    tiers_rated.period_label::text as period_label,
+    tiers_rated.line_key::text as line_key,
+    tiers_rated.meter_id,
+    tiers_rated.price_version_id,
+    tiers_rated.segment_from,
+    tiers_rated.segment_until,
+    tiers_rated.tier,
+    tiers_rated.over,
+    tiers_rated.up_to,
+    tiers_rated.currency,
+    tiers_rated.charge_unit,
+    tiers_rated.tier_quantity::numeric(38, 12) as tier_quantity,
+    tiers_rated.unit_amount,
+    tiers_rated.usage_amount::numeric(60, 24) as usage_amount,
+    tiers_rated.fixed_amount::numeric(60, 24) as fixed_amount
+from {{ ref('int_tiers_rated') }} as tiers_rated
+{{ only_queued_periods('tiers_rated') }}

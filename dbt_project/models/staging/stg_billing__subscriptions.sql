@@ -1,0 +1,12 @@
+select distinct on (team_id, subscription_key)
+    team_id,
+    subscription_key,
+    currency,
+    time_zone,
+    anchor_day,
+    starts_at,
+    ends_at,
+    recorded_at
+from {{ source('billing', 'subscriptions') }}
+where recorded_at <= {{ as_of() }}
+order by team_id, subscription_key, recorded_at desc

@@ -1,11 +1,13 @@
 """What can be set, where it comes from, and what it is when nobody set it.
 
-A setting comes from the environment, else from `<home>/settings.json` (written by `./billing up`, mode 0600, holding the
-ports in use and the generated secrets), else from the default given here. No secret has a default.
+A setting comes from the environment, else from `<home>/settings.json` (written by `./billing up`, mode 0600, holding
+the ports in use and the generated secrets), else from the default given here. No secret has a default.
 """
 
 from __future__ import annotations
 
+import base64
+import errno
 import json
 import os
 import secrets
@@ -116,7 +118,7 @@ class Settings:
             )
         if "_live_" in key[:8] and self.get("BILLING_ALLOW_LIVE_STRIPE") != "1":
             raise BillingError(
-                "STRIPE_API_KEY is a live key, and live keys are refused so that nobody bills real customers by accident.",
+                "STRIPE_API_KEY is a live key, and live keys are refused so that nobody is billed by accident.",
                 "Use a test key, or set BILLING_ALLOW_LIVE_STRIPE=1 if real customers are to be billed.",
             )
         return key
@@ -160,31 +162,69 @@ def load(environment: dict[str, str] | None = None) -> Settings:
     """Read the settings in force: the environment over `<home>/settings.json` over the defaults."""
     environment = dict(os.environ if environment is None else environment)
     home = Path(environment.get("BILLING_HOME") or PROJECT_ROOT / ".billing").resolve()
-    stored = _read(home / "settings.json")
-    return Settings(home=home, values={**stored, **environment})
+    return Settings(home=home, values={**_read(home / "settings.json"), **environment})
+
+
+def stored(settings: Settings) -> dict[str, str]:
+    """What `<home>/settings.json` holds."""
+    return _read(settings.home / "settings.json")
 
 
 def remember(settings: Settings, **values: str) -> Settings:
     """Store settings in `<home>/settings.json` (mode 0600) and return the settings then in force."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    path = settings.home / "settings.json"
-    stored = {**_read(path), **values}
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(stored, file, indent=1, sort_keys=True)
-    temporary.replace(path)
-    return Settings(home=settings.home, values={**stored, **settings.values, **values})
+    kept = {**stored(settings), **values}
+    _write(settings.home / "settings.json", kept)
+    return Settings(home=settings.home, values={**kept, **settings.values, **values})
+
+
+def forget(settings: Settings, *names: str) -> None:
+    """Remove settings from `<home>/settings.json`; those that are not there are passed over."""
+    kept = stored(settings)
+    if not kept.keys().isdisjoint(names):
+        _write(settings.home / "settings.json", {k: v for k, v in kept.items() if k not in names})
+
+
+# The secrets that are generated, and how many random bytes each has.
+SECRETS = {
+    "BILLING_POSTGRES_PASSWORD": 24,
+    "BILLING_AIRFLOW_JWT_SECRET": 64,
+    "BILLING_AIRFLOW_SECRET_KEY": 24,
+    "BILLING_AIRFLOW_FERNET_KEY": 32,  # exactly: it is a key of that size in URL-safe base64
+    "BILLING_AIRFLOW_ADMIN_PASSWORD": 12,  # these three are typed by people
+    "BILLING_AIRFLOW_OPERATOR_PASSWORD": 12,
+    "BILLING_AIRFLOW_VIEWER_PASSWORD": 12,
+}
 
 
 def generate_secrets(settings: Settings) -> Settings:
     """Make the secrets that this installation needs and does not have yet; they are never shown in logs."""
     missing = {
-        name: secrets.token_urlsafe(24)
-        for name in ("BILLING_POSTGRES_PASSWORD", "BILLING_AIRFLOW_JWT_SECRET", "BILLING_AIRFLOW_SECRET_KEY")
+        name: base64.urlsafe_b64encode(secrets.token_bytes(size)).decode()
+        for name, size in SECRETS.items()
         if not settings.get(name)
     }
     return remember(settings, **missing) if missing else settings
+
+
+def _write(path: Path, values: dict[str, str]) -> None:
+    temporary = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1, sort_keys=True)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> BillingError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BillingError(f"The disk that holds {path.parent} is full.", "Free some space; what is stored is intact.")
+    return BillingError(
+        f"{path} can't be used: {error.strerror or error}.",
+        "Set BILLING_HOME to a directory that this user may write to.",
+    )
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -193,4 +233,8 @@ def _read(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:
-        raise BillingError(f"{path} is not readable as JSON.", "Mend it, or remove it to have it made again.") from error
+        raise BillingError(
+            f"{path} is not readable as JSON.", "Mend it: it holds the passwords of what is stored beside it."
+        ) from error
+    except OSError as error:
+        raise _unusable(path, error) from error

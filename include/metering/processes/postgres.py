@@ -24,11 +24,13 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from metering import statements
 from metering.errors import BillingError
 from metering.processes.ports import who_listens
 
 MAJOR_VERSION = 18
 SYSTEM_USER = "pgserver"
+SQL = statements.beside(__file__, "processes")
 START_TIMEOUT = 60
 
 # What the server runs with; whoever embeds it can override any of it. Sized for 2 cores that also run Airflow.
@@ -74,7 +76,7 @@ def start(
     if found:
         return found
     log = log or data.parent / "server.log"
-    _refuse_taken_port(port)
+    refuse_taken_port(port)
     try:
         user = _system_user()
         data.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,7 @@ def ensure_database(server_url: str, name: str) -> bool:
     `server_url` names any database of the server; where that one is absent itself, the server's `postgres` is asked.
     """
     with _connect_somewhere(server_url) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+        if connection.execute(SQL["database_exists"], {"name": name}).fetchone():
             return False
         try:
             connection.execute(
@@ -142,6 +144,16 @@ def ensure_database(server_url: str, name: str) -> bool:
                 "Have it created by an administrator of the server, owned by this user.",
             ) from error
         return True
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise `BillingError` where somebody else listens on the port meant for the server."""
+    holder = who_listens("127.0.0.1", port)
+    if holder:
+        raise BillingError(
+            f"Port {port}, meant for PostgreSQL, is in use by {holder}.",
+            "Set BILLING_POSTGRES_PORT to a free port, or stop the other program.",
+        )
 
 
 def binary(name: str) -> Path:
@@ -177,15 +189,6 @@ def _connect_somewhere(server_url: str) -> psycopg.Connection[Any]:
     if "password authentication failed" in reason:
         remedy = "Check DATABASE_URL; the embedded server's password is BILLING_POSTGRES_PASSWORD in settings.json."
     raise BillingError(f"PostgreSQL can't be reached: {reason}", remedy) from failure
-
-
-def _refuse_taken_port(port: int) -> None:
-    holder = who_listens("127.0.0.1", port)
-    if holder:
-        raise BillingError(
-            f"Port {port}, meant for PostgreSQL, is in use by {holder}.",
-            "Set BILLING_POSTGRES_PORT to a free port, or stop the other program.",
-        )
 
 
 def _refuse_other_version(data: Path) -> None:

@@ -1,0 +1,202 @@
+"""Airflow, configured by its environment alone: no file to edit, and every process of it sees the same.
+
+This module imports no Airflow: it says how Airflow's programs are to be called, and calls them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from metering import statements
+from metering.database import connect, one
+from metering.errors import BillingError
+from metering.processes.supervisor import Component, Record, log_file, remember, tail
+from metering.settings import PROJECT_ROOT, Settings
+
+SQL = statements.beside(__file__, "processes")
+
+ROLES = {"admin": "admin", "operator": "op", "viewer": "viewer"}
+"""The users and their roles: the administrator, who runs and mends DAGs, and who only looks."""
+
+
+def airflow_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which every Airflow program of this installation runs."""
+    base_url = airflow_url(settings)
+    options = {
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": "4",
+        "CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+        "CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__FERNET_KEY": settings.require("BILLING_AIRFLOW_FERNET_KEY", _RUN_UP),
+        "CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
+        "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
+        "CORE__DEFAULT_TIMEZONE": "utc",
+        "DATABASE__SQL_ALCHEMY_CONN": sqlalchemy_url(settings.airflow_database_url, "psycopg2"),
+        "DATABASE__SQL_ALCHEMY_CONN_ASYNC": sqlalchemy_url(settings.airflow_database_url, "psycopg"),
+        "API__BASE_URL": base_url,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(settings.airflow_port),
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": settings.require("BILLING_AIRFLOW_SECRET_KEY", _RUN_UP),
+        "API__EXPOSE_CONFIG": "False",
+        "API_AUTH__JWT_SECRET": settings.require("BILLING_AIRFLOW_JWT_SECRET", _RUN_UP),
+        "LOGGING__BASE_LOG_FOLDER": str(settings.airflow_home / "logs"),
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.airflow_home / "logs" / "dag_processor"),
+        "LOGGING__COLORED_CONSOLE_LOG": "False",
+        "METRICS__STATSD_ON": "False",
+        "METRICS__LEGACY_NAMES_ON": "False",
+        "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+    }
+    environment = {
+        "BILLING_HOME": str(settings.home),
+        "PYTHONPATH": str(PROJECT_ROOT / "include"),
+        "AIRFLOW_HOME": str(settings.airflow_home),
+        "AIRFLOW_CONN_BILLING_POSTGRES": _connection(settings.database_url),
+    }
+    environment |= {f"AIRFLOW__{name}": value for name, value in options.items()}
+    return {**inherited(), **environment, **quiet()}
+
+
+_RUN_UP = "Run `./billing up` once: it generates it."
+
+
+def quiet() -> dict[str, str]:
+    """What keeps the tools from reporting their use to their makers."""
+    return {
+        "GX_ANALYTICS_ENABLED": "false",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def inherited() -> dict[str, str]:
+    """The caller's environment without what would configure another Airflow or point libpq elsewhere."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "_AIRFLOW", "PG"))}
+
+
+def airflow_url(settings: Settings) -> str:
+    """Where Airflow's UI and API are."""
+    return settings.get("BILLING_AIRFLOW_URL") or f"http://127.0.0.1:{settings.airflow_port}"
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of an Airflow program, run by this Python wherever the environment was moved to."""
+    return [sys.executable, "-P", "-m", "airflow", *arguments]
+
+
+def sqlalchemy_url(url: str, driver: str) -> str:
+    """A libpq URL as SQLAlchemy wants it, naming the driver."""
+    return urlunsplit(urlsplit(url)._replace(scheme=f"postgresql+{driver}"))
+
+
+def passwords_file(settings: Settings) -> Path:
+    """The file that Airflow's login reads: user to password, mode 0600."""
+    return settings.airflow_home / "passwords.json"
+
+
+def passwords(settings: Settings) -> dict[str, str]:
+    """The users' passwords."""
+    return {user: settings.require(f"BILLING_AIRFLOW_{user.upper()}_PASSWORD", _RUN_UP) for user in ROLES}
+
+
+def prepare(settings: Settings) -> None:
+    """Write what Airflow reads from its home: the passwords, and a configuration file that only says where to look."""
+    settings.airflow_home.mkdir(parents=True, exist_ok=True)
+    path = passwords_file(settings)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(passwords(settings), file)
+    # Without one, Airflow writes a file with every default, and with keys of its own, that looks as if it counted.
+    (settings.airflow_home / "airflow.cfg").write_text(
+        "# Airflow is configured by its environment: see include/metering/processes/airflow.py.\n", encoding="utf-8"
+    )
+
+
+def claim_database(url: str) -> None:
+    """Mark the metadata database as this installation's; refuse one that holds somebody else's tables."""
+    with connect(url, application="billing-up") as connection:
+        if one(connection, SQL["exists"], name="public.billing_installation")["found"]:
+            return
+        if one(connection, SQL["tables"])["tables"]:
+            raise BillingError(
+                f"The database {connection.info.dbname!r}, meant for Airflow, holds tables that are not ours.",
+                "Give AIRFLOW_DATABASE_URL an empty database of its own; nothing was changed.",
+            )
+        connection.execute(SQL["claim"])
+
+
+class Launcher:
+    """Starts Airflow's programs by forking one process that has imported Airflow once: see `airflow_launcher`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._log = log_file(settings, "airflow-launcher")
+        self._settings = settings
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "metering.processes.airflow_launcher"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=airflow_environment(settings),
+                cwd=settings.home,
+                text=True,
+                start_new_session=True,
+            )
+
+    def start(self, component: Component) -> Record:
+        """Start one of Airflow's programs and record it."""
+        log = log_file(self._settings, component.name)
+        answer = self._ask(arguments=list(component.command), log=str(log))
+        return remember(self._settings, component.name, answer["pid"], component.port, log)
+
+    def run(self, *arguments: str) -> None:
+        """Run one of Airflow's programs to its end; raise `BillingError` where it fails."""
+        log = log_file(self._settings, f"airflow-{arguments[0]}")
+        if self._ask(arguments=list(arguments), log=str(log), wait=True)["status"] != 0:
+            raise BillingError(f"`airflow {' '.join(arguments)}` failed.{tail(log)}", f"Its whole log is {log}.")
+
+    def _ask(self, **request: object) -> dict[str, int]:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise BillingError(f"Airflow can't be loaded.{tail(self._log)}", f"Its whole log is {self._log}.")
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        """End the launcher; what it started goes on."""
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it is amid its imports, or waits for a migration that nobody wants any more
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Launcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _connection(url: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(scheme="postgres"))

@@ -1,0 +1,355 @@
+"""The whole system: what it consists of, how it comes up, how it goes down."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from urllib.parse import unquote, urlsplit
+
+from metering import migrate
+from metering import settings as settings_module
+from metering.errors import BillingError
+from metering.processes import airflow, postgres, supervisor
+from metering.processes.ports import who_listens
+from metering.processes.supervisor import Component, Record
+from metering.settings import PROJECT_ROOT, Settings
+
+READY_TIMEOUT = 180
+"""Seconds until a component must be ready; generous, for machines that do much else."""
+NEEDED_SPACE = 300_000_000
+# What one call was given and all later calls need: kept from `up` to `down`, so that none uses another database.
+GIVEN = ("DATABASE_URL", "AIRFLOW_DATABASE_URL", "STRIPE_API_KEY", "BILLING_ALLOW_LIVE_STRIPE")
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Report:
+    """What `up` found and did."""
+
+    settings: Settings
+    already: bool = False
+    started: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def services(settings: Settings) -> list[Component]:
+    """The project's own services."""
+    environment = {
+        **airflow.inherited(),
+        **airflow.quiet(),
+        "BILLING_HOME": str(settings.home),
+        "PYTHONPATH": str(PROJECT_ROOT / "include"),
+    }
+
+    def service(name: str, title: str, port: int, setting: str, health: str, *arguments: str) -> Component:
+        return Component(
+            name=name,
+            title=title,
+            command=[sys.executable, "-P", "-m", *arguments],
+            environment=environment,
+            port=port,
+            port_setting=setting,
+            ready=lambda: _answers(f"http://127.0.0.1:{port}{health}"),
+        )
+
+    found = []
+    if settings.stripe_emulated:
+        port = settings.stripe_emulator_port
+        state = settings.home / "stripe_emulator.sqlite"
+        found.append(
+            service(
+                *("stripe-emulator", "The Stripe emulator", port, "BILLING_STRIPE_EMULATOR_PORT", "/emulator/health"),
+                *("metering.stripe_emulator", "--port", str(port), "--state", str(state)),
+            )
+        )
+    found.append(
+        service(
+            *("ingestion", "The ingestion service", settings.ingestion_port, "BILLING_INGESTION_PORT", "/health"),
+            "metering.ingestion",
+        )
+    )
+    return found
+
+
+def airflow_components(settings: Settings) -> list[Component]:
+    """Airflow's programs; the first, its API server, needs no migrated database to start."""
+    return [
+        Component(
+            name="airflow-api-server",
+            title="Airflow's API server",
+            command=["api-server"],
+            port=settings.airflow_port,
+            port_setting="BILLING_AIRFLOW_PORT",
+            ready=lambda: _answers(f"{airflow.airflow_url(settings)}/api/v2/version"),
+        ),
+        *(
+            Component(
+                name=f"airflow-{name}",
+                title=f"Airflow's {name.replace('-', ' ')}",
+                command=[name, *arguments],
+                ready=lambda name=name: _beats(settings, name.replace("-", "_")),  # type: ignore[misc]
+                patience=patience,
+            )
+            # A scheduler that is asked to stop waits for its running tasks. Triggers keep their state in the database.
+            for name, patience, *arguments in (
+                ("scheduler", 20, "--skip-serve-logs"),
+                ("dag-processor", 5),
+                ("triggerer", 2, "--skip-serve-logs"),
+            )
+        ),
+    ]
+
+
+def up(settings: Settings, say: Say = lambda _: None) -> Report:
+    """Start whatever does not run yet, in the order of what needs what, and wait until all of it is ready.
+
+    `say` is told of each step. Raises `BillingError`, having stopped again what this call started, where it can't be.
+    """
+    began = time.monotonic()
+    _refuse_unusable_home(settings)
+    with _one_at_a_time(settings, say):
+        parts = [*services(settings), *airflow_components(settings)]
+        missing = [part for part in parts if not supervisor.running(settings, part.name)]
+        database_up = not settings.embedded_postgres or postgres.running(settings.postgres_data) is not None
+        if len(missing) < len(parts):
+            _refuse_other_configuration(settings)
+        if not missing and database_up:
+            return Report(settings, already=True)
+        if not database_up:
+            postgres.refuse_taken_port(settings.postgres_port)
+        _refuse_taken_ports(missing)
+        settings = _settle(settings)
+        report = Report(settings)
+        start = _Start(settings, say, report, {part.name for part in missing})
+        try:
+            start.run()
+        except BaseException:
+            say("Stopping again what was started.")
+            _stop(settings, report.started)
+            raise
+    report.seconds["up"] = time.monotonic() - began
+    return report
+
+
+class _Start:
+    """One start of the system: the parts that depend on nothing of each other come up side by side."""
+
+    def __init__(self, settings: Settings, say: Say, report: Report, missing: set[str]) -> None:
+        self.settings = settings
+        self.say = say
+        self.report = report
+        self.services = [part for part in services(settings) if part.name in missing]
+        self.airflow = [part for part in airflow_components(settings) if part.name in missing]
+
+    def run(self) -> None:
+        with contextlib.ExitStack() as stack:
+            airflow.prepare(self.settings)
+            # Airflow takes longest, so its imports begin while PostgreSQL is made.
+            launcher = stack.enter_context(airflow.Launcher(self.settings)) if self.airflow else None
+            pool = stack.enter_context(ThreadPoolExecutor(max_workers=8))
+            with self.timed("postgres", "PostgreSQL runs"):
+                self.start_postgres()
+            migrated = pool.submit(self.migrate)
+            airflow_ready = pool.submit(self.start_airflow, launcher, migrated.result) if launcher else None
+            migrated.result()
+            with self.timed("services", "The services answer") if self.services else contextlib.nullcontext():
+                started = [(part, self.started(part, supervisor.start(self.settings, part))) for part in self.services]
+                for part, record in started:
+                    supervisor.wait_ready(part, record, READY_TIMEOUT)
+            if airflow_ready:
+                airflow_ready.result()
+
+    def start_postgres(self) -> None:
+        settings = self.settings
+        if settings.embedded_postgres:
+            if not postgres.running(settings.postgres_data):
+                self.report.started.append("postgres")
+            postgres.start(
+                settings.postgres_data,
+                settings.postgres_port,
+                settings.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up`: it generates it."),
+                log=supervisor.log_file(settings, "postgres"),
+            )
+        for url in (settings.database_url, settings.airflow_database_url):
+            postgres.ensure_database(settings.database_url, unquote(urlsplit(url).path.lstrip("/")))
+        airflow.claim_database(settings.airflow_database_url)
+
+    def migrate(self) -> None:
+        with self.timed("migrations", "The billing database is up to date"):
+            migrate.migrate(self.settings.database_url)
+
+    def start_airflow(self, launcher: airflow.Launcher, billing_is_migrated: Callable[[], None]) -> None:
+        with self.timed("airflow", "Airflow runs"):
+            began = datetime.now().astimezone()
+            records: list[tuple[Component, Record]] = []
+            for part in self.airflow:
+                if part.name == "airflow-scheduler":  # from here on all need the databases, and DAGs may run
+                    launcher.run("db", "migrate")
+                    billing_is_migrated()
+                records.append((part, self.started(part, launcher.start(part))))
+            for part, record in records:
+                supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT)
+
+    def started(self, part: Component, record: Record) -> Record:
+        self.report.started.append(part.name)
+        return record
+
+    @contextlib.contextmanager
+    def timed(self, stage: str, done: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.report.seconds[stage] = time.monotonic() - began
+        self.say(f"{done} ({self.report.seconds[stage]:.1f} s).")
+
+
+def down(settings: Settings, say: Say = lambda _: None) -> list[str]:
+    """Stop everything this installation runs, the database last; return the names of what was stopped."""
+    if not settings.home.exists():
+        return []
+    with _one_at_a_time(settings, say):
+        names = [part.name for part in [*airflow_components(settings), *services(settings)]]
+        # Also what an earlier configuration started and this one does not know.
+        names += [path.stem for path in settings.run.glob("*.json") if path.stem not in names]
+        stopped = _stop(settings, [*names, "postgres"], say)
+        settings_module.forget(settings, *GIVEN)
+    return stopped
+
+
+def _stop(settings: Settings, names: list[str], say: Say = lambda _: None) -> list[str]:
+    """Stop components: the scheduler first, so that no task begins, then all others side by side, the database last."""
+    parts = {part.name: part for part in [*airflow_components(settings), *services(settings)]}
+
+    def stop(name: str) -> bool:
+        if name == "postgres":
+            stopped = postgres.stop(settings.postgres_data)
+        else:
+            stopped = supervisor.stop(settings, name, parts[name].patience if name in parts else 10)
+        if stopped:
+            say(f"Stopped {name}.")
+        return stopped
+
+    first = [name for name in names if name == "airflow-scheduler"]
+    others = [name for name in names if name not in ("airflow-scheduler", "postgres")]
+    last = [name for name in names if name == "postgres"]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        done = [(name, stop(name)) for name in first]
+        done += list(zip(others, pool.map(stop, others), strict=True))
+        done += [(name, stop(name)) for name in last]
+    return [name for name, stopped in done if stopped]
+
+
+def _settle(settings: Settings) -> Settings:
+    """Generate what is missing, and keep what later calls must know: the ports, and what this call was given."""
+    settings = settings_module.generate_secrets(settings)
+    kept = {name: settings.values[name] for name in GIVEN if settings.get(name)}
+    if not settings.stripe_emulated:
+        _ = settings.stripe_api_key  # refuses a wrong or a live key before anything is started
+    return settings_module.remember(
+        settings,
+        BILLING_POSTGRES_PORT=str(settings.postgres_port),
+        BILLING_AIRFLOW_PORT=str(settings.airflow_port),
+        BILLING_INGESTION_PORT=str(settings.ingestion_port),
+        BILLING_STRIPE_EMULATOR_PORT=str(settings.stripe_emulator_port),
+        **kept,
+    )
+
+
+def _refuse_other_configuration(settings: Settings) -> None:
+    """Refuse to mix: part of the system runs, and this call was given something else than what that part runs with."""
+    stored = settings_module.stored(settings)
+    ports = [name for name in stored if name.endswith("_PORT")]
+    for name in (*GIVEN, *ports):
+        if (settings.get(name) or "") != stored.get(name, ""):
+            raise BillingError(
+                f"The system already runs, with another {name} than this call was given.",
+                "Run `./billing down` first, or call without that setting.",
+            )
+
+
+def _refuse_taken_ports(missing: list[Component]) -> None:
+    for part in missing:
+        holder = who_listens("127.0.0.1", part.port) if part.port else None
+        if holder:
+            raise BillingError(
+                f"Port {part.port}, meant for {part.title}, is in use by {holder}.",
+                f"Set {part.port_setting} to a free port, or stop the other program; nothing was started.",
+            )
+
+
+def _refuse_unusable_home(settings: Settings) -> None:
+    try:
+        settings.run.mkdir(parents=True, exist_ok=True)
+        probe = settings.run / ".writable"
+        probe.write_text("yes")
+        probe.unlink()
+        free = shutil.disk_usage(settings.home).free
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = 0
+        else:
+            raise BillingError(
+                f"{settings.home} can't be written to: {error.strerror or error}.",
+                "Set BILLING_HOME to a directory that this user may write to.",
+            ) from error
+    if free < NEEDED_SPACE:
+        raise BillingError(
+            f"The disk that holds {settings.home} is full ({free // 1_000_000} MB are free); nothing was started.",
+            "Free some space, or set BILLING_HOME to a directory on another disk.",
+        )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(settings: Settings, say: Say) -> Iterator[None]:
+    """Let one `up` or `down` work at a time; the lock ends with the process that holds it."""
+    settings.run.mkdir(parents=True, exist_ok=True)
+    with (settings.run / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another `up` or `down` is at work; waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _answers(url: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _health(settings: Settings) -> dict[str, dict[str, str | None]]:
+    import httpx
+
+    url = f"{airflow.airflow_url(settings)}/api/v2/monitor/health"
+    try:
+        return dict(httpx.get(url, timeout=5, trust_env=False).json())
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+def _beats(settings: Settings, name: str, since: datetime | None = None) -> bool:
+    """Whether one of Airflow's programs is alive by its heartbeat, and that heartbeat is not its predecessor's."""
+    health = _health(settings).get(name, {})
+    beat = health.get(f"latest_{name}_heartbeat")
+    fresh = since is None or (beat is not None and datetime.fromisoformat(beat) >= since)
+    return health.get("status") == "healthy" and fresh
+
+
+def _since(part: Component, settings: Settings, moment: datetime) -> Component:
+    """The same component, ready only once its heartbeat is younger than a moment."""
+    if part.port:
+        return part
+    name = part.name.removeprefix("airflow-").replace("-", "_")
+    return replace(part, ready=lambda: _beats(settings, name, moment))

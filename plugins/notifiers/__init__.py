@@ -1,0 +1,1 @@
+"""Notifiers of this house: `from notifiers.failure import FailureNotifier`."""

@@ -1,0 +1,1 @@
+"""Operators of this house: `from operators.transform import TransformOperator`."""

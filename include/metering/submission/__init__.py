@@ -1,0 +1,59 @@
+"""Submission to Stripe, and reading back what Stripe has.
+
+The entry points, in their order: `prepare`, `plan`, `submit`, `resolve`, and daily `reconcile`. Each starts from what
+the database says and may be run again, twice at once, or after a crash at any point; each returns counts, and raises
+`BillingError` for what a person must look at. Connections are autocommit, as `metering.database.connect` makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import settings as settings_module
+from metering.settings import Settings
+from metering.submission import catalog_sync, client, planner, reconciler, resolver, sender
+
+Connection = psycopg.Connection[DictRow]
+
+
+def _server(settings: Settings | None) -> client.Stripe:
+    server = client.connect(settings or settings_module.load())
+    server.preflight()
+    return server
+
+
+def prepare(connection: Connection, settings: Settings | None = None) -> dict[str, int]:
+    """Make the customers and meters that Stripe lacks: `customers` and `meters` made or found now."""
+    return catalog_sync.sync(connection, _server(settings))
+
+
+def plan(connection: Connection, settings: Settings | None = None) -> dict[str, Any]:
+    """Turn marts.fct_stripe_usage into targets and submissions; counts as `planner.plan` gives them."""
+    return planner.plan(connection, client.connect(settings or settings_module.load()).now(connection))
+
+
+def submit(connection: Connection, settings: Settings | None = None) -> dict[str, int]:
+    """Send what is due; counts as `sender.send` gives them."""
+    return sender.send(connection, _server(settings))
+
+
+def resolve(connection: Connection, settings: Settings | None = None) -> dict[str, Any]:
+    """Decide what is too old to send again, and confirm what Stripe's totals show.
+
+    `undecided` are the counts of `resolver.resolve_undecided`, `periods` those of `reconciler.confirm`.
+    """
+    server = _server(settings)
+    return {
+        "undecided": resolver.resolve_undecided(connection, server),
+        "periods": reconciler.confirm(connection, server),
+    }
+
+
+def reconcile(connection: Connection, settings: Settings | None = None) -> dict[str, Any]:
+    """Compare every period that can still change with Stripe's total; counts as `reconciler.reconcile` gives them."""
+    server = _server(settings)
+    resolver.resolve_undecided(connection, server)
+    return reconciler.reconcile(connection, server)

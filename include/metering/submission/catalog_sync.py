@@ -1,0 +1,145 @@
+"""What must be at Stripe before usage can be: a customer for each team with usage, a meter for each of our meters.
+
+Found again by metadata (customers) or event name (meters), so that a lost database makes no second ones; made with an
+idempotency key that comes from what is made, so that a lost reply doesn't either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import psycopg
+import stripe
+from psycopg.rows import DictRow
+
+from metering import statements
+from metering.database import rows
+from metering.errors import BillingError
+from metering.submission.client import Stripe, explained
+
+TEAM_METADATA = "billing_team"
+
+SQL = statements.beside(__file__, "catalog_sync")
+
+
+def sync(connection: psycopg.Connection[DictRow], server: Stripe) -> dict[str, int]:
+    """Make what is missing and note what is gone; running it again changes nothing.
+
+    Returns `customers` and `meters` that were made or found now. A customer or meter that somebody deleted or
+    deactivated is marked, and its windows are held until it is mended. Raises `BillingError` where the account is
+    another than the one these records are about, or, after all others are done, where Stripe refused a customer.
+    """
+    connection.execute(SQL["take_turn"])
+    try:
+        meters = _sync_meters(connection, server)
+        customers = _sync_customers(connection, server)
+    except stripe.StripeError as error:
+        raise explained(error) from error
+    finally:
+        connection.execute(SQL["end_turn"])
+    return {"customers": customers, "meters": meters}
+
+
+def event_name(meter_key: str) -> str:
+    """The name of a meter's events at Stripe: `billing_` and the key, within Stripe's 100 characters."""
+    name = "billing_" + re.sub(r"[^A-Za-z0-9_.-]", "_", meter_key)
+    if len(name) <= 100 and name == f"billing_{meter_key}":
+        return name
+    # What had to be changed could have become the same as another meter's.
+    return f"{name[:87]}_{hashlib.sha256(meter_key.encode()).hexdigest()[:12]}"
+
+
+def _sync_meters(connection: psycopg.Connection[DictRow], server: Stripe) -> int:
+    ours = rows(connection, SQL["meters"])
+    theirs = list(server.api.v1.billing.meters.list({"limit": 100}).auto_paging_iter())
+    ids = {meter.id for meter in theirs}
+    strange = [meter["stripe_meter_id"] for meter in ours if meter["stripe_meter_id"] not in {None, *ids}]
+    if strange:
+        raise BillingError(
+            f"Stripe does not know the meter {strange[0]} that this database submitted to: this is another account.",
+            "Use the key (or emulator state) that this database was used with, or a new database for the new account.",
+        )
+    active = {meter.event_name: meter for meter in theirs if meter.status == "active"}
+    missing = [meter for meter in ours if meter["stripe_meter_id"] is None]
+    for meter in missing:
+        name = event_name(meter["meter_key"])
+        found = active.get(name) or _make_meter(server, name, meter["meter_name"])
+        if (
+            found.default_aggregation.formula != "sum"
+            or found.customer_mapping.event_payload_key != "stripe_customer_id"
+            or found.value_settings.event_payload_key != "value"
+            or found.event_time_window is not None
+        ):
+            raise BillingError(
+                f"The meter {found.id} at Stripe has our event name {name} but does not sum `value` by customer.",
+                "Deactivate it at Stripe, and run again: another will be made.",
+            )
+        connection.execute(
+            SQL["keep_meter"], {"meter_id": meter["meter_id"], "stripe_meter_id": found.id, "event_name": name}
+        )
+        active[name] = found
+    connection.execute(SQL["mark_meters"], {"active": [meter.id for meter in active.values()]})
+    return len(missing)
+
+
+def _make_meter(server: Stripe, name: str, display_name: str) -> stripe.billing.Meter:
+    wanted: dict[str, Any] = {
+        "display_name": display_name[:250],
+        "event_name": name,
+        "default_aggregation": {"formula": "sum"},
+        "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
+        "value_settings": {"event_payload_key": "value"},
+    }
+    # The newest meter of that name is part of the key, lest a deactivated one be "made" again by a remembered reply.
+    before = [
+        meter.id
+        for meter in server.api.v1.billing.meters.list({"limit": 100}).auto_paging_iter()
+        if meter.event_name == name
+    ]
+    key = _key("meter", wanted, before)
+    return server.api.v1.billing.meters.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]
+
+
+def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> int:
+    known = {row["stripe_customer_id"] for row in rows(connection, SQL["customers_known"])}
+    missing = rows(connection, SQL["teams_without_customer"])
+    if not known and not missing:
+        return 0
+    present: set[str] = set()
+    by_team: dict[str, str] = {}
+    for customer in server.api.v1.customers.list({"limit": 100}).auto_paging_iter():
+        present.add(customer.id)
+        team = customer.metadata.to_dict().get(TEAM_METADATA) if customer.metadata is not None else None
+        # Lists run newest first; the oldest of a team's is the one that has its usage.
+        if team is not None and customer.id not in known:
+            by_team[team] = customer.id
+    connection.execute(SQL["mark_customers"], {"present": sorted(present)})
+    refused: list[str] = []
+    for team in missing:
+        try:
+            customer_id = by_team.get(team["team_key"]) or _make_customer(server, team)
+        except stripe.InvalidRequestError as error:
+            refused.append(f"{team['team_key']} ({error.user_message})")
+            continue
+        connection.execute(SQL["keep_customer"], {"team_id": team["team_id"], "stripe_customer_id": customer_id})
+    if refused:
+        raise BillingError(
+            f"Stripe refused a customer for {len(refused)} of the teams: {', '.join(refused[:3])}.",
+            "All others were made; mend these teams and run again.",
+        )
+    return len(missing)
+
+
+def _make_customer(server: Stripe, team: dict[str, Any]) -> str:
+    wanted: dict[str, Any] = {"name": team["team_name"][:256], "metadata": {TEAM_METADATA: team["team_key"]}}
+    key = _key("customer", wanted)
+    customer = server.api.v1.customers.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]
+    return str(customer.id)
+
+
+def _key(kind: str, *of: Any) -> str:
+    digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+    return f"mb1-{kind}-{digest[:40]}"

@@ -1,0 +1,62 @@
+"""Planning: what Stripe should have, less what it has and what is on its way, becomes submissions.
+
+All of it is set-based and one transaction; planning twice plans nothing new. Nothing here talks to Stripe.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import statements
+from metering.database import one, rows
+from metering.errors import BillingError
+
+# Stripe takes usage of the past 35 calendar days; an hour less leaves time for the sending.
+OLDEST = timedelta(days=35) - timedelta(hours=1)
+
+SQL = statements.beside(__file__, "planner")
+
+
+def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[str, Any]:
+    """Bring targets up to date with marts.fct_stripe_usage and add a submission for each difference that can be sent.
+
+    `stripe_now` is the time on Stripe's side (UTC). Returns counts: `windows` that are new, `targets` revised,
+    `planned` submissions, windows `held` (with a reason on the window), `not_yet` (their moment lies ahead of Stripe's
+    clock), `waiting` (an earlier submission has no outcome yet) and `stopped` (the team is on hold, the period's
+    invoice is final, or the customer or meter is not made at Stripe).
+    """
+    moments = {"now": stripe_now, "oldest": stripe_now - OLDEST}
+    with connection.transaction():
+        connection.execute(SQL["take_turn"])
+        windows = connection.execute(SQL["record_windows"]).rowcount
+        targets = connection.execute(SQL["record_targets"]).rowcount
+        targets += connection.execute(SQL["record_vanished"]).rowcount
+        connection.execute(SQL["withdraw_overdue"], moments)
+        connection.execute(SQL["find_owed"], moments)
+        connection.execute("ANALYZE stripe_owed")
+        connection.execute(SQL["lift_holds"])
+        connection.execute(SQL["hold"])
+        planned = connection.execute(SQL["add_submissions"]).rowcount
+        counts = one(connection, SQL["count_owed"])
+        connection.execute("DROP TABLE stripe_owed")
+    return {"windows": windows, "targets": targets, "planned": planned, **counts}
+
+
+def preview(
+    connection: psycopg.Connection[DictRow], stripe_now: datetime
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Plan without keeping it: the counts of `plan`, and what would be waiting to be sent by team and meter."""
+    with connection.transaction(force_rollback=True):
+        counts = plan(connection, stripe_now)
+        return counts, rows(connection, SQL["planned_by_team"])
+
+
+def release(connection: psycopg.Connection[DictRow], team_key: str, meter_key: str | None = None) -> int:
+    """Let a team's refused windows be planned again and return how many; raises `BillingError` for an unknown team."""
+    if not rows(connection, "SELECT FROM billing.teams WHERE team_key = %(team_key)s", team_key=team_key):
+        raise BillingError(f"There is no team {team_key!r}.", "See the teams with `./billing stripe status`.")
+    return connection.execute(SQL["release"], {"team_key": team_key, "meter_key": meter_key}).rowcount

@@ -65,6 +65,7 @@ def apply(connection: psycopg.Connection[DictRow], catalog: Catalog, *, dry_run:
     changes: list[Change] = []
     with connection.transaction() as transaction:
         connection.execute(SQL["take_turns"])
+        connection.execute(SQL["record_now"])
         _refuse_redefinitions(connection, values)
         for kind, add, change in _STEPS:
             for row in connection.execute(SQL[add], values):

@@ -2,6 +2,10 @@
 -- Two people who apply a catalog at the same moment take turns, or both would find the same version missing.
 SELECT pg_advisory_xact_lock(7010);
 
+-- name: record_now
+-- Versions are recorded in the order of recording: until this transaction ends, no horizon after them can be taken.
+SELECT landing.record_now();
+
 -- name: meters_redefined
 -- Meters that are known with another definition. What they measured was measured by the old one, so it may not change.
 SELECT known.meter_key AS key

@@ -66,6 +66,8 @@ def _meter(place: Location, meter: Meter) -> Iterator[Mistake]:
 
 
 def _price(place: Location, price: Price, meters: dict[str, Meter]) -> Iterator[Mistake]:
+    if "@" in price.price or any(character.isspace() for character in price.price):
+        yield (*place, "price"), "holds a space or an @, which the key of a bill line can't"
     if price.currency not in EXPONENTS:
         yield (*place, "currency"), f"{price.currency} is no currency that is known here (three capitals, such as USD)"
     if price.meter not in meters:

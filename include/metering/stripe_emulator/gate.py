@@ -199,7 +199,7 @@ class _Attempt:
         self.parameters = parameters
         self.key = idempotency_key
         self.request_id = request_id
-        self.target = f"{request.method} {request.url.path}"
+        self.target = f"{request.method} {request.scope['path']}"
         self.digest = idempotency.digest(parameters) if idempotency_key else ""
 
     @property
@@ -210,7 +210,7 @@ class _Attempt:
         customer = inside.get("stripe_customer_id", self.parameters.get("customer", ""))
         return {
             "method": self.request.method,
-            "path": self.request.url.path,
+            "path": self.request.scope["path"],
             "event_name": str(self.parameters.get("event_name", "")),
             "identifier": str(self.parameters.get("identifier", "")),
             "customer": str(customer),

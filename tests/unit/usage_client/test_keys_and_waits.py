@@ -1,0 +1,92 @@
+"""Keys follow from the fact alone, and waiting follows the service's wishes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+import usage_client
+from usage_client.events import make_event
+from usage_client.retry import RetryPolicy, parse_retry_after
+
+AT = datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
+
+
+def test_the_same_fact_gives_the_same_key_however_it_is_written() -> None:
+    keys = {
+        make_event("e", Decimal("1.50"), team="acme", time=AT, properties={"a": "1", "b": "2"})["idempotency_key"],
+        make_event("e", "1.5", team="acme", time=AT, properties={"b": "2", "a": "1"})["idempotency_key"],
+        make_event(
+            "e",
+            "1.500",
+            team="acme",
+            time=AT.astimezone(timezone(timedelta(hours=5, minutes=45))),
+            properties={"a": "1", "b": "2"},
+        )["idempotency_key"],
+    }
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"quantity": 2},
+        {"team": "b"},
+        {"unit": "x"},
+        {"time": AT + timedelta(microseconds=1)},
+        {"subject": "s"},
+        {"properties": {"a": 1}},
+    ],
+)
+def test_another_fact_gives_another_key(other: dict[str, object]) -> None:
+    base: dict[str, object] = {"quantity": 1, "team": "a", "time": AT}
+    assert make_event("e", **base)["idempotency_key"] != make_event("e", **{**base, **other})["idempotency_key"]  # type: ignore[arg-type]
+
+
+def test_a_key_is_the_same_in_another_process() -> None:
+    program = (
+        "from datetime import *; from usage_client.events import make_event;"
+        "print(make_event('e', '1.50', team='acme', time=datetime(2026, 10, 25, 2, 30, tzinfo=UTC))['idempotency_key'])"
+    )
+    include = str(Path(usage_client.__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": include, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == make_event("e", Decimal("1.5"), team="acme", time=AT)["idempotency_key"]
+
+
+def test_retry_after_is_read_in_seconds_and_as_a_date() -> None:
+    assert parse_retry_after("7") == 7
+    assert parse_retry_after(format_datetime(AT + timedelta(seconds=90), usegmt=True), AT) == 90
+    assert parse_retry_after(format_datetime(AT - timedelta(seconds=90), usegmt=True), AT) == 0
+    assert parse_retry_after("soon") is None
+    assert parse_retry_after(None) is None
+
+
+def test_waits_grow_with_jitter_up_to_the_longest_and_never_undercut_the_service() -> None:
+    policy = RetryPolicy(first_wait=0.2, longest_wait=30)
+    for attempt in range(1, 50):
+        waits = {policy.wait(attempt) for _ in range(20)}
+        assert len(waits) > 1
+        assert all(0 < wait <= min(30, 0.2 * 2 ** (attempt - 1)) for wait in waits)
+        assert policy.wait(attempt, "3") >= 3
+
+
+def test_the_package_is_the_folder_itself_and_needs_httpx_alone() -> None:
+    folder = Path(usage_client.__file__).parent
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["package-dir"] == {"usage_client": "."}
+    assert [dependency.split(">")[0] for dependency in project["project"]["dependencies"]] == ["httpx"]
+    for module in folder.glob("*.py"):
+        assert "metering." not in module.read_text()

@@ -31,13 +31,17 @@ example:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted. Returns 0, or 1 after one sentence on what is in the way."""
     options = _options(arguments)
-    logging.basicConfig(format="%(levelname)s %(message)s")
     try:
-        listening = _listen(options.port)
-        store = Store(options.state)
+        with _listen(options.port) as listening:
+            _serve(listening, options)
     except BillingError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _serve(listening: socket.socket, options: argparse.Namespace) -> None:
+    store = Store(options.state)
     gate = Gate(store, Clock(store), Faults(), options.api_key)
     config = uvicorn.Config(
         application(gate, allow_reset=options.allow_reset),
@@ -52,17 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_keep_alive=120,
         timeout_graceful_shutdown=1,
     )
-    port = listening.getsockname()[1]
-    print(f"Stripe emulator at http://{HOST}:{port}, state in {options.state}", flush=True)
+    logging.basicConfig(format="%(levelname)s %(message)s")
     # The server passes SIGTERM on once it has stopped: leave then as from any other end, with the state file closed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    print(f"Stripe emulator at http://{HOST}:{listening.getsockname()[1]}, state in {options.state}", flush=True)
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         pass
     finally:
         store.close()
-    return 0
 
 
 def _listen(port: int) -> socket.socket:
@@ -72,6 +75,7 @@ def _listen(port: int) -> socket.socket:
         listening.bind((HOST, port))
         listening.listen(512)
     except OSError as error:
+        listening.close()
         raise BillingError(
             f"Port {port} of {HOST} cannot be used ({error.strerror}).",
             "Stop what uses it or give another --port; 0 takes a free one.",

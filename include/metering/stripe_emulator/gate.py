@@ -126,15 +126,16 @@ class Gate:
             seconds = fault.duration
         if seconds == 0.0:
             return self._work(attempt, fault)
-        held = {attempt.key} - {""}, {lane} - {None}
-        self._executing |= held[0]
-        self._lanes |= {name for name in held[1] if name}
+        keys = {attempt.key} if attempt.key else set()
+        lanes = set() if lane is None else {lane}
+        self._executing |= keys
+        self._lanes |= lanes
         try:
             await asyncio.sleep(seconds)
             return self._work(attempt, fault)
         finally:
-            self._executing -= held[0]
-            self._lanes -= held[1]
+            self._executing -= keys
+            self._lanes -= lanes
 
     def _work(self, attempt: "_Attempt", fault: Fault | None) -> _Reply:
         """One transaction: what the request does and what its key will answer from now on."""

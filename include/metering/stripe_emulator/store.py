@@ -27,13 +27,17 @@ class Store:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(file, isolation_level=None, timeout=0.5, cached_statements=256)
+        except (sqlite3.Error, OSError) as error:
+            raise _mendable(file, error) from error
+        try:
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._open()
-        except (sqlite3.Error, OSError) as error:
-            raise _mendable(file, error) from error
+        except (sqlite3.Error, BillingError) as error:
+            self._db.close()
+            raise error if isinstance(error, BillingError) else _mendable(file, error) from error
 
     def _open(self) -> None:
         # An immediate transaction takes the lock now, so that a second emulator on the same file fails at its start.
@@ -93,7 +97,7 @@ class Store:
 
 
 def _mendable(file: Path, error: Exception) -> BillingError:
-    text = str(error)
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if "locked" in text:
         return BillingError(f"Another emulator is using the state file {file}.", "Stop it or give another --state.")
     if "not a database" in text:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
+import sqlite3
 import time
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from .conftest import INCLUDE, Account, Emulator
+import pytest
+
+from metering.stripe_emulator.__main__ import main
+
+from .conftest import Account, Emulator
 
 
-def start(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "metering.stripe_emulator", *options],
-        env={**os.environ, "PYTHONPATH": str(INCLUDE)},
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-
-
-def test_state_survives_a_killed_process(tmp_path: Path, refusal) -> None:
+def test_state_survives_a_killed_process(tmp_path: Path, refusal, capsys) -> None:
     first = Emulator(tmp_path / "state.sqlite")
     first.clock(Account.now)
     account = Account(first)
@@ -44,30 +37,42 @@ def test_state_survives_a_killed_process(tmp_path: Path, refusal) -> None:
         assert "already exists" in str(refusal(account.send, "25", "e1"))
         assert second.http.post("/emulator/reset").status_code == 403
         assert refusal(second.client("sk_test_other").v1.customers.list).http_status == 401
-        occupied = start("--port", "0", "--state", str(tmp_path / "state.sqlite"))
-        assert occupied.returncode == 1
-        assert "Another emulator is using the state file" in occupied.stderr
+        assert main(["--port", "0", "--state", str(tmp_path / "state.sqlite")]) == 1
+        assert "Another emulator is using the state file" in capsys.readouterr().err
     finally:
         assert second.stop() == 0
 
 
-def test_what_is_in_the_way_is_said_in_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("file", "file is not a state file of this emulator. Give another --state."),
+        ("file/state.sqlite", "cannot be written (File exists). Give a --state in a folder you may write to."),
+        ("old", "The state file has version 99, this emulator writes 1. Give another --state."),
+    ],
+)
+def test_a_state_file_in_the_way_is_said_in_a_sentence(tmp_path: Path, capsys, state: str, said: str) -> None:
+    (tmp_path / "file").write_text("not a database, but long enough to be taken for one" * 100)
+    with closing(sqlite3.connect(tmp_path / "old")) as old:
+        old.execute("PRAGMA user_version = 99")
+    assert main(["--port", "0", "--state", str(tmp_path / state)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(said)
+
+
+def test_a_port_in_use_is_said_in_a_sentence(tmp_path: Path, capsys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = start("--port", str(port), "--state", str(tmp_path / "state.sqlite"))
-    (tmp_path / "file").write_text("not a database, but long enough to be taken for one" * 100)
-    broken = start("--port", "0", "--state", str(tmp_path / "file"))
-    unwritable = start("--port", "0", "--state", str(tmp_path / "file" / "state.sqlite"))
-    for result, said in ((refused, f"Port {port}"), (broken, "not a state file"), (unwritable, "cannot be written")):
-        assert result.returncode == 1
-        assert said in result.stderr
-        assert len(result.stderr.splitlines()) == 1
+        assert main(["--port", str(port), "--state", str(tmp_path / "state.sqlite")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Port {port} of 127.0.0.1 cannot be used (Address already in use). Stop what uses it")
 
 
-def test_help_has_an_example() -> None:
-    shown = start("--help")
-    assert shown.returncode == 0
-    assert "example:" in shown.stdout
+def test_help_has_an_example(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "example:" in capsys.readouterr().out
 
 
 def test_the_clock_moves_ticks_and_comes_back(emulator) -> None:

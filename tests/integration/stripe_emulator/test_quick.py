@@ -54,7 +54,7 @@ def fit(kind: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return {"integer": st.just(7), "number": st.just(Decimal("0.1")), "boolean": st.booleans()}[kind]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_a_quick_yes_is_a_yes(data: st.DataObject) -> None:
     for schema, quick, full in data.draw(st.lists(st.sampled_from(SCHEMAS), min_size=1, max_size=4)):

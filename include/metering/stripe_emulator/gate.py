@@ -83,6 +83,10 @@ class Gate:
             reply = await self._execute(attempt, fault) if saved is None else _replayed(saved)
         except StripeError as error:
             reply = self._error(error, operation.api)
+        except sqlite3.Error as error:
+            _log.error("The state file could not be written: %s", error)
+            unwritten = StripeError(500, f"The state file could not be written: {error}", kind="api_error")
+            reply = self._error(unwritten, operation.api)
         return self._respond(reply, request, request_id, fault)
 
     def _authorize(self, request: Request, operation: Operation) -> None:
@@ -162,9 +166,6 @@ class Gate:
             self.violations += 1
             _log.error("%s answered a shape that is not Stripe's: %s", operation.name, violation)
             raise StripeError(500, f"Not Stripe's shape: {violation}", kind="api_error") from violation
-        except sqlite3.Error as error:
-            _log.error("The state file could not be written: %s", error)
-            raise StripeError(500, f"The state file could not be written: {error}", kind="api_error") from error
         return _Reply(200, _encode(body))
 
     def _error(self, error: StripeError, api: str) -> _Reply:

@@ -35,9 +35,12 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._open()
-        except (sqlite3.Error, BillingError) as error:
+        except sqlite3.Error as error:
             self._db.close()
-            raise error if isinstance(error, BillingError) else _mendable(file, error) from error
+            raise _mendable(file, error) from error
+        except BillingError:
+            self._db.close()
+            raise
 
     def _open(self) -> None:
         # An immediate transaction takes the lock now, so that a second emulator on the same file fails at its start.
@@ -58,10 +61,12 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # A full disk may have rolled back already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def run(self, statement: str, /, **parameters: Any) -> None:
         """Run a named statement that returns nothing."""

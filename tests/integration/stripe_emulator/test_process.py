@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import sqlite3
@@ -39,8 +40,22 @@ def test_state_survives_a_killed_process(tmp_path: Path, refusal, capsys) -> Non
         assert refusal(second.client("sk_test_other").v1.customers.list).http_status == 401
         assert main(["--port", "0", "--state", str(tmp_path / "state.sqlite")]) == 1
         assert "Another emulator is using the state file" in capsys.readouterr().err
+        a_disk_that_is_full_loses_nothing(account, refusal)
     finally:
         assert second.stop() == 0
+
+
+def a_disk_that_is_full_loses_nothing(account: Account, refusal) -> None:
+    """No file of the process may grow for a while: what could not be kept was not acknowledged."""
+    process = account.emulator.process.pid
+    soft, hard = resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    error = refusal(account.send, "5", "e2", key="k2")
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.http_status == 500
+    assert "could not be written" in str(error)
+    assert account.total() == 25
+    account.send("5", "e2", key="k2")
+    assert account.total() == 30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""Decoding of what was sent: JSON (one event, a list, or {"events": [...]}) or JSON lines.
+
+The quick way decodes all events at once. Where that fails, each event is decoded by itself, so that one that is broken
+is told apart from the others; only what cannot be taken apart into events at all is `Unreadable`.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from metering.ingestion.events import Event, Malformed, Unreadable
+
+T = TypeVar("T")
+
+MAX_EVENTS = 10_000
+MAX_BYTES = 32 * 1024 * 1024
+"""Of a body, compressed or not."""
+
+_one_event = msgspec.json.Decoder(Event, float_hook=Decimal).decode
+_line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
+_many_events = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
+_raw_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    events: msgspec.Raw
+
+
+_envelope = msgspec.json.Decoder(_Envelope).decode
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_any_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+
+_AT_BYTE = re.compile(r" ?\(byte (\d+)\)")
+_AT_FIELD = re.compile(r" - at (?:key in )?`\$\.?(?P<path>[^`]*)`")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
+
+
+class Body:
+    """The events of one request, and what was sent for each."""
+
+    def __init__(self, body: bytes, events: Sequence[Event | Malformed], *, lines: bool) -> None:
+        """Hold decoded events and the text they were decoded from."""
+        self.events = events
+        self._body = body
+        self._lines = lines
+        self._raw: list[bytes] | None = None
+
+    @classmethod
+    def parse(cls, body: bytes, *, lines: bool = False) -> Body:
+        """Decode a body, JSON lines or JSON; raises `Unreadable`."""
+        if lines:
+            try:
+                events: Sequence[Event | Malformed] = _line_events(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                events = [decode_event(line) for line in _split_lines(body)]
+            return cls(body, _bounded(events), lines=True)
+        start = body.lstrip()[:1]
+        if start == b"{":
+            try:
+                body = bytes(_envelope(body).events)
+            except msgspec.ValidationError:  # another object: one event
+                if "events" in _any_keys(body):
+                    raise Unreadable("The list named events has to be the object's only field.") from None
+                return cls(b"[" + body + b"]", [decode_event(body)], lines=False)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise _unreadable(error) from None
+        elif start != b"[":
+            raise Unreadable('The body is neither an event, a list of events, nor {"events": [...]}.', 0)
+        try:
+            return cls(body, _bounded(_many_events(body)), lines=False)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        try:
+            raw = [bytes(event) for event in _raw_events(body)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _unreadable(error) from None
+        return cls(body, [decode_event(event) for event in _bounded(raw)], lines=False)
+
+    def payload(self, index: int) -> str:
+        """The event at `index` as it was sent; bytes that are no UTF-8 are written as \\xNN."""
+        if self._raw is None:
+            found = _split_lines(self._body) if self._lines else [bytes(event) for event in _raw_events(self._body)]
+            self._raw = found
+        return self._raw[index].decode(errors="backslashreplace")
+
+    def line(self, index: int) -> int | None:
+        """Nothing here comes from a file."""
+        return None
+
+
+def decode_event(text: bytes) -> Event | Malformed:
+    """Decode one event; what is wrong with it is told by a code, a field and a sentence."""
+    try:
+        return _one_event(text)
+    except msgspec.ValidationError as error:
+        return _misshapen(str(error))
+    except UnicodeDecodeError:
+        return Malformed("invalid_encoding", None, "The event is not UTF-8.")
+    except RecursionError:
+        return Malformed("invalid_json", None, "The event is nested too deeply.")
+    except msgspec.DecodeError as error:
+        return Malformed("invalid_json", None, f"The event is not JSON: {_sentence(error)}")
+
+
+def decode_object(text: bytes) -> dict[str, Any] | Malformed:
+    """Decode one JSON object of any fields, its numbers exactly."""
+    try:
+        return _any_object(text)
+    except msgspec.ValidationError:
+        return Malformed("invalid_json", None, "The line is not a JSON object.")
+    except UnicodeDecodeError:
+        return Malformed("invalid_encoding", None, "The line is not UTF-8.")
+    except (RecursionError, msgspec.DecodeError) as error:
+        return Malformed("invalid_json", None, f"The line is not JSON: {_sentence(error)}")
+
+
+def gunzip(data: bytes, limit: int = MAX_BYTES) -> bytes:
+    """Decompress gzip, of one or several members, to at most `limit` bytes; raises `Unreadable`."""
+    parts: list[bytes] = []
+    room = limit
+    while data:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            part = member.decompress(data, room + 1)
+        except zlib.error:
+            raise Unreadable("The body is not gzip, although its Content-Encoding says so.") from None
+        room -= len(part)
+        if room < 0:
+            raise Unreadable(f"The body unpacks to more than {limit} bytes.")
+        if not member.eof:
+            raise Unreadable("The gzip body ends too early.")
+        parts.append(part)
+        data = member.unused_data
+    return b"".join(parts)
+
+
+def _any_keys(body: bytes) -> set[str]:
+    try:
+        return set(_raw_object(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable(error) from None
+
+
+def _bounded(events: Sequence[T]) -> Sequence[T]:
+    if len(events) > MAX_EVENTS:
+        raise Unreadable(f"The body holds {len(events)} events; {MAX_EVENTS} are allowed.")
+    return events
+
+
+def _split_lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def _misshapen(said: str) -> Malformed:
+    unknown = _UNKNOWN_FIELD.search(said)
+    if unknown:
+        return Malformed("unknown_field", unknown["name"], f"There is no field {unknown['name']!r} in an event.")
+    missing = _MISSING_FIELD.search(said)
+    if missing:
+        return Malformed(f"missing_{missing['name']}", missing["name"], f"The field {missing['name']!r} is missing.")
+    place = _AT_FIELD.search(said)
+    field = place["path"] if place and place["path"] else None
+    what = {"": "json", "idempotency_key": "key"}.get(field or "", (field or "").partition(".")[0])
+    sentence = _AT_FIELD.sub("", said).replace("`", "")
+    return Malformed(f"invalid_{what}", field, f"{f'The field {field} is wrong: ' if field else ''}{sentence}.")
+
+
+def _sentence(error: Exception) -> str:
+    return _AT_BYTE.sub("", str(error)).removeprefix("JSON is malformed: ").replace("`", "").rstrip(".") + "."
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    if isinstance(error, RecursionError):
+        return Unreadable("The body is nested too deeply.")
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable("The body is not UTF-8.")
+    position = _AT_BYTE.search(str(error))
+    sentence = _sentence(error)
+    return Unreadable(f"The body is not JSON: {sentence}", int(position[1]) if position else None)

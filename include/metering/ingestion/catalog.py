@@ -1,0 +1,103 @@
+"""What an event is checked against: the teams there are, and what the meters ask of an event."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import database, statements
+
+SQL = statements.beside(__file__, "catalog")
+
+REFRESH_SECONDS = 5.0
+"""How old a catalog may grow while events come in."""
+REFRESH_ON_MISS_SECONDS = 0.5
+"""How old it may be when it lacks a team or a meter: whoever has just made one need not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What one meter asks of an event."""
+
+    value_property: str | None
+    """The property that holds the value; None: the quantity does."""
+    numeric: bool
+    """Whether the value has to be a number: it need not be for counts and unique counts."""
+    allow_negative: bool
+    filters: dict[str, list[str]]
+    """The event counts for this meter only if each of these properties has one of its values."""
+
+    def listens(self, properties: dict[str, Any]) -> bool:
+        """Whether an event with these properties counts for this meter."""
+        return all(as_text(properties.get(name)) in values for name, values in self.filters.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """All meters of one event name."""
+
+    units: frozenset[str]
+    meters: tuple[Meter, ...]
+    quantity_may_be_negative: bool
+    by_property: tuple[Meter, ...]
+    """Those that take their value from a property and need a number there, or need it to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Teams and meters as they were at `loaded_at` (monotonic seconds)."""
+
+    teams: dict[str, int]
+    events: dict[str, Listeners]
+    loaded_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was loaded."""
+        return time.monotonic() - self.loaded_at
+
+    @classmethod
+    def load(cls, connection: psycopg.Connection[DictRow]) -> Catalog:
+        """Read it from the database."""
+        loaded_at = time.monotonic()
+        teams = {row["team_key"]: row["team_id"] for row in database.rows(connection, SQL["teams"])}
+        meters: dict[str, list[dict[str, Any]]] = {}
+        for row in database.rows(connection, SQL["meters"]):
+            meters.setdefault(row["event_name"], []).append(row)
+        return cls(teams, {name: _listeners(rows) for name, rows in meters.items()}, loaded_at)
+
+
+def as_text(value: object) -> str | None:
+    """A property as PostgreSQL writes it with ->>."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _listeners(rows: list[dict[str, Any]]) -> Listeners:
+    meters = tuple(
+        Meter(
+            value_property=row["value_property"],
+            numeric=row["aggregation"] not in ("count", "unique_count"),
+            allow_negative=row["allow_negative"],
+            filters={name: [as_text(value) or "" for value in values] for name, values in row["filters"].items()},
+        )
+        for row in rows
+    )
+    takes_quantity = [meter for meter in meters if meter.numeric and meter.value_property is None]
+    return Listeners(
+        units=frozenset(row["unit"] for row in rows),
+        meters=meters,
+        quantity_may_be_negative=bool(takes_quantity) and all(meter.allow_negative for meter in takes_quantity),
+        by_property=tuple(
+            meter
+            for meter, row in zip(meters, rows, strict=True)
+            if meter.value_property is not None and row["aggregation"] != "count"
+        ),
+    )

@@ -1,0 +1,178 @@
+"""A usage event: as it is sent, what its identity is, and as a fact that is ready to land."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+MAX_KEY = 255
+"""Characters of an idempotency key or a subject."""
+
+_WIDE = Context(prec=1100)
+_WHOLE_DIGITS, _FRACTION_DIGITS = 26, 12  # of the column numeric(38, 12)
+ONE = Decimal(1)
+
+Verdict = Literal["accepted", "duplicate", "quarantined"]
+
+
+class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One usage event as a sender writes it.
+
+    A field that is not known is an error and not ignored: a misspelt `quantity` must not silently become 1. JSON
+    numbers are decoded to Decimal from their text, never through a float.
+    """
+
+    event: str
+    team: str | None = None
+    quantity: Decimal = ONE
+    unit: str | None = None
+    idempotency_key: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    properties: dict[str, Any] = {}
+
+
+class Malformed(msgspec.Struct, gc=False):
+    """An event that could not be read as one: what is wrong, and where."""
+
+    reason: str
+    field: str | None
+    message: str
+
+
+class Origin(Protocol):
+    """Where events came from: gives back what was sent, for the quarantine."""
+
+    def payload(self, index: int) -> str:
+        """The event at `index`, as it was sent."""
+
+    def line(self, index: int) -> int | None:
+        """The line of the file on which the event at `index` begins, if it came from a file."""
+
+
+class Fact(msgspec.Struct, gc=False):
+    """A valid event, ready to land."""
+
+    index: int
+    """Its place in its origin."""
+    origin: Origin
+    team_id: int
+    key: str
+    key_derived: bool
+    key_digest: bytes
+    """The first 16 bytes of the SHA-256 of the key."""
+    content_digest: bytes
+    """The first 16 bytes of the SHA-256 of the canonical content: equal where two events say the same."""
+    moment: int
+    """When it occurred, in microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
+    month: str
+    """The month (UTC) in which it occurred, such as 2026-10."""
+    line: bytes
+    """Its row in the text format of COPY, up to and without batch_id and recorded_at."""
+    verdict: Verdict = "accepted"
+    """What became of it; valid once its transaction has been committed."""
+
+
+class Reject(msgspec.Struct, gc=False):
+    """An event that cannot be counted, with its reason."""
+
+    index: int
+    origin: Origin
+    team_id: int
+    """The team it belongs to, or 0 where that is not known."""
+    reason: str
+    field: str | None
+    message: str
+    key: str | None = None
+    key_derived: bool = False
+
+
+class Sorted(msgspec.Struct):
+    """The events of one origin, told apart by what is to become of them."""
+
+    origin: Origin
+    facts: list[Fact]
+    rejects: list[Reject]
+    """To be kept in quarantine."""
+    refused: list[Reject]
+    """Not ours to keep: the sender may not write for that team."""
+
+    def __len__(self) -> int:
+        return len(self.facts) + len(self.rejects) + len(self.refused)
+
+
+class Unreadable(Exception):
+    """What was sent is not JSON, or not of a shape that holds events. `position` is a byte offset, where known."""
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+to_json = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+"""JSON with sorted keys, and decimals as numbers in their own digits."""
+
+
+def plain_decimal(value: Decimal) -> str:
+    """Write a decimal in its one canonical way (1, 1.0 and 1.00 are "1"); raise ValueError where it does not fit.
+
+    What fits: finite, at most 26 digits before and 12 after the point. Nothing is ever rounded.
+    """
+    text = str(value)
+    if len(text) <= _WHOLE_DIGITS and text.isdigit():
+        return text
+    if not value.is_finite():
+        raise ValueError("is not a finite number")
+    if not value:
+        return "0"
+    if value.adjusted() >= _WHOLE_DIGITS:
+        raise ValueError(f"has more than {_WHOLE_DIGITS} digits before the point")
+    if value.adjusted() < -_FRACTION_DIGITS or len(text) > _WIDE.prec:
+        raise ValueError(f"has more than {_FRACTION_DIGITS} digits after the point")
+    text = format(value.normalize(_WIDE), "f")
+    if len(text.partition(".")[2]) > _FRACTION_DIGITS:
+        raise ValueError(f"has more than {_FRACTION_DIGITS} digits after the point")
+    return text
+
+
+def digest(content: bytes) -> bytes:
+    """16 bytes that identify `content`."""
+    return hashlib.sha256(content).digest()[:16]
+
+
+def content_digest(
+    event: str, quantity: str, unit: str | None, moment: int | None, subject: str | None, properties: bytes
+) -> bytes:
+    """Identify what an event says, apart from its key and team.
+
+    `quantity` is canonical, `moment` None where the sender gave no time (so that sending it again says the same), and
+    `properties` JSON with sorted keys and canonical numbers.
+    """
+    return digest(to_json((event, quantity, unit, moment, subject)) + properties)
+
+
+def derived_key(content: bytes) -> str:
+    """The key of an event that was sent without one: made of all that it says."""
+    return "derived-" + content.hex()
+
+
+def escape_copy(text: str) -> str:
+    """Write a text as a field of COPY's text format."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def columns_of(facts: Sequence[Fact]) -> tuple[list[int], list[bytes], list[bytes], list[int]]:
+    """Team, key digest, content digest and moment of each fact, column by column."""
+    return (
+        [fact.team_id for fact in facts],
+        [fact.key_digest for fact in facts],
+        [fact.content_digest for fact in facts],
+        [fact.moment for fact in facts],
+    )

@@ -1,0 +1,16 @@
+-- Statements of metering.ingestion.keys.
+
+-- name: team
+-- The team that a key is to belong to.
+SELECT team_id FROM billing.teams WHERE team_key = %(team_key)s;
+
+-- name: create_key
+-- Keep a new key by its digest; the hint lets people tell keys apart and is of no use to anyone else.
+INSERT INTO billing.api_keys (key_digest, key_hint, team_id, scopes)
+VALUES (%(key_digest)s, %(key_hint)s, %(team_id)s, %(scopes)s);
+
+-- name: revoke_key
+-- Revoke a key by its digest or by its hint.
+UPDATE billing.api_keys SET revoked_at = clock_timestamp()
+WHERE (key_digest = %(key_digest)s OR key_hint = %(key)s) AND revoked_at IS NULL
+RETURNING key_hint;

@@ -1,0 +1,115 @@
+"""Group commit: all requests that wait are landed together, in one transaction.
+
+The queue is bounded by events. Whoever finds it full is told so at once and comes again later; nothing is buffered
+without bound, and nothing that was not committed is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+
+from metering.ingestion.events import Fact, Reject, Sorted
+from metering.ingestion.landing import Landing
+from metering.ingestion.logs import log
+from metering.ingestion.worker import Worker
+
+MAX_WAITING = 50_000
+"""Events that may wait for their commit."""
+GROUP = 10_000
+"""Events after which a transaction takes no further request."""
+
+
+class QueueFull(Exception):
+    """As many events wait as may."""
+
+
+class GroupCommit:
+    """Lands the events of many requests in few transactions."""
+
+    def __init__(self, worker: Worker, *, max_waiting: int = MAX_WAITING, group: int = GROUP) -> None:
+        """Land on `worker`'s connection."""
+        self._worker = worker
+        self._max_waiting = max_waiting
+        self._group = group
+        self._requests: deque[tuple[Sorted, asyncio.Future[list[Reject]]]] = deque()
+        self._arrived = asyncio.Event()
+        self.waiting = 0
+        """Events of requests that are neither committed nor failed."""
+
+    def check_room(self) -> None:
+        """Raise `QueueFull` where nothing more can wait, before any work is done on a request."""
+        if self.waiting >= self._max_waiting:
+            raise QueueFull
+
+    async def land(self, events: Sorted) -> list[Reject]:
+        """Return what is in quarantine of these events once all of them are committed.
+
+        Raises `QueueFull` or `Unavailable`.
+        """
+        count = len(events)
+        if self.waiting and self.waiting + count > self._max_waiting:
+            raise QueueFull
+        done: asyncio.Future[list[Reject]] = asyncio.get_running_loop().create_future()
+        self.waiting += count
+        self._requests.append((events, done))
+        self._arrived.set()
+        try:
+            return await done
+        finally:
+            self.waiting -= count
+
+    async def run(self) -> None:
+        """Land what arrives until cancelled."""
+        while True:
+            await self._arrived.wait()
+            group = self._next_group()
+            if group:
+                await self._land(group)
+            if not self._requests:
+                self._arrived.clear()
+
+    def _next_group(self) -> list[tuple[Sorted, asyncio.Future[list[Reject]]]]:
+        group: list[tuple[Sorted, asyncio.Future[list[Reject]]]] = []
+        size = 0
+        while self._requests and (not group or size + len(self._requests[0][0]) <= self._group):
+            request = self._requests.popleft()
+            if not request[1].cancelled():  # its sender has gone, and was told nothing
+                group.append(request)
+                size += len(request[0])
+        return group
+
+    async def _land(self, group: list[tuple[Sorted, asyncio.Future[list[Reject]]]]) -> None:
+        facts: list[Fact] = [fact for events, _ in group for fact in events.facts]
+        rejects: list[Reject] = [reject for events, _ in group for reject in events.rejects]
+        started = time.perf_counter()
+
+        def work(landing: Landing) -> list[Reject]:
+            return landing.land("http", facts, rejects)
+
+        try:
+            kept = await self._worker.run(work)
+        except Exception as error:
+            for _, done in group:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        by_origin: dict[int, list[Reject]] = {}
+        for reject in kept:
+            by_origin.setdefault(id(reject.origin), []).append(reject)
+        for events, done in group:
+            if not done.done():
+                done.set_result(by_origin.get(id(events.origin), []))
+        verdicts = [fact.verdict for fact in facts]
+        log(
+            logging.INFO,
+            "landed",
+            requests=len(group),
+            accepted=verdicts.count("accepted"),
+            duplicate=verdicts.count("duplicate"),
+            quarantined=len(kept),
+            waiting=self.waiting,
+            seconds=round(time.perf_counter() - started, 4),
+        )

@@ -1,0 +1,272 @@
+"""Checks of an event before it counts. Each failure has a stable code, the field at fault, and a sentence.
+
+The codes: missing_team, unknown_team, foreign_team, unknown_event, invalid_quantity, negative_quantity, unit_mismatch,
+missing_time, invalid_time, time_too_far_ahead, time_too_old, invalid_key, key_too_long, invalid_subject,
+invalid_properties, missing_value_property, invalid_value_property; and from decoding: invalid_json, invalid_encoding,
+unknown_field, missing_event, invalid_<field>. Landing adds conflict and unstorable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from metering.ingestion.catalog import Catalog, Listeners
+from metering.ingestion.events import (
+    MAX_KEY,
+    ONE,
+    Event,
+    Fact,
+    Malformed,
+    Origin,
+    Reject,
+    Sorted,
+    content_digest,
+    derived_key,
+    digest,
+    escape_copy,
+    plain_decimal,
+    to_json,
+)
+
+MAX_AHEAD = timedelta(hours=1)
+MAX_AGE_YEARS = 10
+MAX_PROPERTIES = 16 * 1024
+"""Bytes of the properties as JSON."""
+
+# Times are handled as UTC without a zone attached, which takes a third of the time.
+_EPOCH = datetime(2000, 1, 1)
+_YEAR = 31_556_952_000_000  # microseconds of a mean year
+NULL = r"\N"
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(?P<zone>[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_UTC = frozenset(("Z", "z", "+00:00", "-00:00"))
+_MICROSECOND = len("2026-10-25T02:30:00.123456")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_MISSES = ("unknown_team", "unknown_event")
+
+
+class Rejected(Exception):
+    """An event that cannot count."""
+
+    def __init__(self, reason: str, field: str | None, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        self.message = message
+
+
+class Judge:
+    """Tells the events of one request or one piece of a file apart, against one catalog and one moment."""
+
+    def __init__(self, catalog: Catalog, *, team_id: int | None = None, team_key: str | None = None) -> None:
+        """Judge by `catalog`; with `team_id` and `team_key`, for a sender who may write for that team only."""
+        self.catalog = catalog
+        self.team_id = team_id
+        self.team_key = team_key
+        self.now = datetime.now(UTC).replace(tzinfo=None)
+        now = _microseconds(self.now)
+        self.latest = now + MAX_AHEAD // timedelta(microseconds=1)
+        self.earliest = now - MAX_AGE_YEARS * _YEAR
+
+    def sort(self, events: Sequence[Event | Malformed], origin: Origin) -> Sorted:
+        """Tell facts from what cannot count. `origin` must give back the events of the same indexes."""
+        facts: list[Fact] = []
+        rejects: list[Reject] = []
+        refused: list[Reject] = []
+        for index, event in enumerate(events):
+            try:
+                if type(event) is Event:
+                    facts.append(self.fact(event, index, origin))
+                    continue
+                assert isinstance(event, Malformed)
+                found = Rejected(event.reason, event.field, event.message)
+            except Rejected as rejected:
+                found = rejected
+            team, key = (event.team, event.idempotency_key) if isinstance(event, Event) else (None, None)
+            team_id = self.team_id or self.catalog.teams.get(team or "", 0)
+            reject = Reject(index, origin, team_id, found.reason, found.field, found.message, key)
+            (refused if found.reason == "foreign_team" else rejects).append(reject)
+        return Sorted(origin, facts, rejects, refused)
+
+    def may_be_outdated(self, result: Sorted) -> bool:
+        """Whether a newer catalog might know what this one did not."""
+        return any(reject.reason in _MISSES for reject in result.rejects)
+
+    def fact(self, event: Event, index: int, origin: Origin) -> Fact:
+        """Check an event and make it ready to land; raises `Rejected`."""
+        team_id = self._team(event.team)
+        listeners = self.catalog.events.get(event.event)
+        if listeners is None:
+            raise Rejected("unknown_event", "event", f"No meter listens to the event {event.event!r}.")
+        key = event.idempotency_key
+        if key is not None and not 0 < len(key) <= MAX_KEY:
+            if key:
+                raise Rejected("key_too_long", "idempotency_key", f"The key has more than {MAX_KEY} characters.")
+            raise Rejected("invalid_key", "idempotency_key", "The key is empty; leave it out to have one derived.")
+        quantity = "1" if event.quantity is ONE else self._quantity(event.quantity, listeners)
+        unit = event.unit
+        if unit is not None and unit not in listeners.units:
+            expected = " or ".join(sorted(listeners.units))
+            raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {event.event!r} is measured in {expected}.")
+        moment: int | None = None
+        if event.time is not None:
+            occurred, when = self._time(event.time)
+            moment = _microseconds(occurred)
+            if moment > self.latest:
+                raise Rejected("time_too_far_ahead", "time", f"The time {event.time} is more than an hour ahead.")
+            if moment < self.earliest:
+                raise Rejected("time_too_old", "time", f"The time {event.time} is more than {MAX_AGE_YEARS} years ago.")
+        elif key is None:
+            raise Rejected("missing_time", "time", "An event needs a time or an idempotency key, to be told apart.")
+        else:
+            occurred, when = self.now, self.now.isoformat()
+        subject = event.subject
+        if subject is not None and (len(subject) > MAX_KEY or "\0" in subject):
+            raise Rejected(
+                "invalid_subject", "subject", f"The subject exceeds {MAX_KEY} characters or holds a zero byte."
+            )
+        properties = self._properties(event.properties, listeners) if event.properties else b"{}"
+        if not event.properties and listeners.by_property:
+            self._values({}, listeners)
+
+        content = content_digest(event.event, quantity, unit, moment, subject, properties)
+        derived = key is None
+        if key is None:
+            key = derived_key(content)
+        elif "\0" in key:
+            raise Rejected("invalid_key", "idempotency_key", "The key holds a zero byte.")
+        key_digest = digest(key.encode())
+        unit_field = NULL if unit is None else escape_copy(unit)
+        subject_field = NULL if subject is None else escape_copy(subject)
+        line = (
+            f"{team_id}\t{when}Z\t{key_digest.hex()}\t{escape_copy(key)}\t{escape_copy(event.event)}\t"
+            f"{quantity}\t{unit_field}\t{subject_field}\t"
+        )
+        return Fact(
+            index=index,
+            origin=origin,
+            team_id=team_id,
+            key=key,
+            key_derived=derived,
+            key_digest=key_digest,
+            content_digest=content,
+            moment=_microseconds(occurred) if moment is None else moment,
+            month=when[:7],
+            # JSON escapes every control character, so that only its backslashes mean something to COPY.
+            line=line.encode() + properties.replace(b"\\", b"\\\\"),
+        )
+
+    def _team(self, team: str | None) -> int:
+        if self.team_id is not None:
+            if team is not None and team != self.team_key:
+                raise Rejected("foreign_team", "team", f"This API key may not write for the team {team!r}.")
+            return self.team_id
+        if team is None:
+            raise Rejected("missing_team", "team", "The event names no team, and the API key belongs to none.")
+        team_id = self.catalog.teams.get(team)
+        if team_id is None:
+            raise Rejected("unknown_team", "team", f"There is no team {team!r}.")
+        return team_id
+
+    def _quantity(self, quantity: Decimal, listeners: Listeners) -> str:
+        try:
+            text = plain_decimal(quantity)
+        except ValueError as error:
+            raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
+        if text[0] == "-" and not listeners.quantity_may_be_negative:
+            message = f"The quantity {text} is negative, which its meter does not allow."
+            raise Rejected("negative_quantity", "quantity", message)
+        return text
+
+    def _time(self, text: str) -> tuple[datetime, str]:
+        """Return the time in UTC, and the text in which PostgreSQL reads it as UTC."""
+        match = _RFC3339.fullmatch(text)
+        if match is None:
+            message = f"The time {text[:80]!r} is not RFC 3339 with a zone, such as 2026-10-25T02:30:00Z."
+            raise Rejected("invalid_time", "time", message)
+        # Digits beyond the microsecond are cut off, never rounded up into another second, day or month.
+        local, zone = text[: min(match.start("zone"), _MICROSECOND)], match["zone"]
+        try:
+            if zone in _UTC:
+                return datetime.fromisoformat(local), local
+            occurred = datetime.fromisoformat(local + zone).astimezone(UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):
+            raise Rejected("invalid_time", "time", f"There is no time {text[:80]!r}.") from None
+        return occurred, occurred.isoformat()
+
+    def _properties(self, properties: dict[str, Any], listeners: Listeners) -> bytes:
+        for name, value in properties.items():
+            kind = type(value)
+            if kind is str or kind is bool or value is None:
+                continue
+            if kind is Decimal:
+                properties[name] = _property_number(name, value)
+            elif kind is not int:
+                raise _invalid_property(name, "is neither a text, a number, true, false nor null")
+            elif not -(10**38) < value < 10**38:
+                raise _invalid_property(name, "has more than 38 digits")
+        try:
+            text = to_json(properties)
+        except UnicodeEncodeError:
+            raise Rejected("invalid_properties", "properties", "The properties hold half a character.") from None
+        if len(text) > MAX_PROPERTIES:
+            message = f"The properties take {len(text)} bytes; {MAX_PROPERTIES} are allowed."
+            raise Rejected("invalid_properties", "properties", message)
+        if b"\\u0000" in text:
+            for name, value in properties.items():
+                if "\0" in name or (isinstance(value, str) and "\0" in value):
+                    raise _invalid_property(name, "holds a zero byte")
+        if listeners.by_property:
+            self._values(properties, listeners)
+        return text
+
+    def _values(self, properties: dict[str, Any], listeners: Listeners) -> None:
+        """Check the properties from which meters take their values."""
+        for meter in listeners.by_property:
+            if meter.filters and not meter.listens(properties):
+                continue
+            name = meter.value_property or ""
+            value = properties.get(name)
+            if value is None:
+                raise Rejected("missing_value_property", f"properties.{name}", f"A meter needs the property {name!r}.")
+            if not meter.numeric:
+                continue
+            try:
+                number = plain_decimal(_number(value))
+            except ValueError as error:
+                message = f"The property {name!r} {error}."
+                raise Rejected("invalid_value_property", f"properties.{name}", message) from None
+            if number[0] == "-" and not meter.allow_negative:
+                message = f"The property {name!r} is negative, which its meter does not allow."
+                raise Rejected("negative_quantity", f"properties.{name}", message)
+
+
+def _number(value: object) -> Decimal:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return Decimal(value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return Decimal(value)
+    raise ValueError("is not a number")
+
+
+def _property_number(name: str, value: Decimal) -> Decimal | int:
+    """A number of a property in its one canonical way: 1.0 is 1."""
+    try:
+        text = plain_decimal(value)
+    except ValueError as error:
+        raise _invalid_property(name, str(error)) from None
+    return Decimal(text) if "." in text else int(text)
+
+
+def _invalid_property(name: str, what: str) -> Rejected:
+    name = name[:80]
+    return Rejected("invalid_properties", f"properties.{name}", f"The property {name!r} {what}.")
+
+
+def _microseconds(moment: datetime) -> int:
+    """Microseconds since 2000-01-01 UTC, exactly."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

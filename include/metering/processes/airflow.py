@@ -149,7 +149,8 @@ class Launcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=airflow_environment(settings),
+                # The API server begins before the migrations that it would insist on; it is not ready before they are.
+                env=airflow_environment(settings) | {"AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False"},
                 cwd=settings.home,
                 text=True,
                 start_new_session=True,

@@ -353,3 +353,26 @@ def _since(part: Component, settings: Settings, moment: datetime) -> Component:
         return part
     name = part.name.removeprefix("airflow-").replace("-", "_")
     return replace(part, ready=lambda: _beats(settings, name, moment))
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """Where each part of the system answers."""
+    database = urlsplit(settings.database_url)
+    return {
+        "airflow": airflow.airflow_url(settings),
+        "ingestion": settings.ingestion_url,
+        "stripe": settings.stripe_base_url or "https://api.stripe.com",
+        "postgres": f"{database.hostname}:{database.port or 5432}{database.path}",
+    }
+
+
+def directions(settings: Settings) -> dict[str, str]:
+    """What a person needs to know to use the running system."""
+    at = addresses(settings)
+    return {
+        "Airflow": f"{at['airflow']}  as {', '.join(airflow.ROLES)}; passwords in {airflow.passwords_file(settings)}",
+        "Usage": f"{at['ingestion']}/api/usage/track",
+        "Stripe": f"{at['stripe']}{'  (the emulator)' if settings.stripe_emulated else ''}",
+        "PostgreSQL": f"{at['postgres']}  (./billing psql)",
+        "Files": str(settings.home),
+    }

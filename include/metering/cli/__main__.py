@@ -1,0 +1,5 @@
+"""`python -m metering.cli`, which is what `./billing` calls."""
+
+from metering.cli.app import main
+
+main()

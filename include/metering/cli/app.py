@@ -1,0 +1,110 @@
+"""Puts the commands together, and turns what goes wrong into a sentence.
+
+A command is a module `metering.cli.<name>` with a function `<name>` for Typer to call, `EXAMPLES` for its help, and,
+where it needs one, a `CONTEXT` of Typer settings. It imports nothing heavy before it is called, because
+`./billing --help` reads all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from metering.cli import __version__
+from metering.cli.console import complain
+from metering.errors import BillingError
+
+COMMANDS = ("demo", "up", "down", "status", "ingest", "test", "airflow", "dbt", "psql")
+"""The commands in the order in which help lists them; those that are not part of this checkout are left out."""
+
+
+class Commands(TyperGroup):
+    """Commands that are imported when they are asked for, so that none waits for what another needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if find_spec(f"metering.cli.{name}")]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"metering.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        examples = "\n\n".join(f"  {escape(example)}" for example in module.EXAMPLES)
+        single.command(
+            cmd_name,
+            epilog=f"[bold]Examples:[/bold]\n\n{examples}",
+            context_settings=getattr(module, "CONTEXT", None),
+        )(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="[bold]Example:[/bold] ./billing demo     What a command does: ./billing demo --help",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"billing {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def billing(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True, callback=_print_version),
+) -> None:
+    """Usage in, priced bills out, submitted to Stripe and reconciled with it to zero."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with 1 after a sentence on what went wrong."""
+    try:
+        app(args=arguments, prog_name="./billing")
+    except BillingError as error:
+        complain(error.message, error.remedy)
+    except Exception as error:
+        complain(f"Something unexpected went wrong: {type(error).__name__}: {error}", f"The details are in {_keep()}.")
+    else:
+        return
+    sys.exit(1)
+
+
+def _keep() -> Path:
+    """Write the traceback of the current exception to a file of its own kind and return its path."""
+    try:
+        from metering.settings import load
+
+        folder = load().logs
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "errors.log"
+        with path.open("a", encoding="utf-8") as file:
+            _write_traceback(file)
+    except (OSError, BillingError):  # no usable home: then where anybody may write
+        descriptor, name = tempfile.mkstemp(prefix="billing-error-", suffix=".log")
+        path = Path(name)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            _write_traceback(file)
+    return path
+
+
+def _write_traceback(file: Any) -> None:
+    from datetime import UTC, datetime
+
+    file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} billing {' '.join(sys.argv[1:])}\n")
+    traceback.print_exc(file=file)
+    file.write("\n")

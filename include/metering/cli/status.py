@@ -1,0 +1,51 @@
+"""`./billing status`"""
+
+from __future__ import annotations
+
+import typer
+
+EXAMPLES = ["./billing status", "./billing status --json"]
+
+
+def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables.")) -> None:
+    """Say what runs and where, how full the disk and the databases are, and what is late."""
+    import json
+
+    from metering import settings
+    from metering.cli.console import table
+    from metering.processes import status as process
+
+    found = process.collect(settings.load())
+    if as_json:
+        print(json.dumps(found, indent=1, default=str))
+        return
+    table(
+        (
+            (
+                part["name"],
+                "runs" if part["running"] else "stopped",
+                part["pid"],
+                part["port"],
+                process.megabytes(part["memory_bytes"]),
+                process.duration(part["uptime_seconds"]),
+            )
+            for part in found["components"]
+        ),
+        headers=("Component", "State", "Process", "Port", "Memory", "Up for"),
+    )
+    print()
+    table((name, process.megabytes(size)) for name, size in found["storage"].items())
+    if found["usage"]:
+        print()
+        table((name.replace("_", " "), value) for name, value in found["usage"].items())
+    if found["dags"]:
+        print()
+        table(
+            ((dag["dag_id"], dag["state"], dag["run_id"], dag["at"]) for dag in found["dags"]),
+            headers=("DAG", "Latest run", "Run", "At"),
+        )
+    print()
+    for sentence in found["late"] or [
+        "Nothing is late." if found["usage"] else "Nothing runs: start it with ./billing up"
+    ]:
+        print(sentence)

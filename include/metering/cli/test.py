@@ -1,0 +1,72 @@
+"""`./billing test`"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import typer
+
+EXAMPLES = ["./billing test", "./billing test -k settings", "./billing test tests/unit -x"]
+CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+
+# Programs that some tests drive, by the Debian package that has them.
+PACKAGES = {"chromium": "chromium", "redis-server": "redis-server"}
+
+
+def test(context: typer.Context) -> None:
+    """Set up what the tests need and run all of them, after the linters; arguments are passed on to pytest."""
+    from metering.cli.console import say
+    from metering.settings import PROJECT_ROOT
+
+    os.chdir(PROJECT_ROOT)
+    _install_programs()
+    failed = [name for name, command in _linters() if not _passes(name, command)]
+    say("pytest")
+    tests = subprocess.run([sys.executable, "-P", "-m", "pytest", *context.args])
+    # Nothing is printed after pytest's closing line; what the linters found stands above.
+    raise typer.Exit(tests.returncode or (1 if failed else 0))
+
+
+def _linters() -> list[tuple[str, list[str]]]:
+    python = [sys.executable, "-P", "-m"]
+    found = [
+        ("ruff check", [*python, "ruff", "check", "."]),
+        ("ruff format", [*python, "ruff", "format", "--check", "."]),
+        ("mypy", [*python, "mypy"]),
+    ]
+    if shutil.which("shellcheck"):
+        found.append(("shellcheck", ["shellcheck", "billing", ".ci/run"]))
+    return found
+
+
+def _passes(name: str, command: list[str]) -> bool:
+    from metering.cli.console import complain, say
+
+    began = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode == 0:
+        say(f"{name} is content ({time.monotonic() - began:.0f} s).")
+        return True
+    print(done.stdout, end="", flush=True)
+    complain(f"{name} found what is listed above.", f"Mend it; to see it again: {' '.join(command[-3:])}")
+    return False
+
+
+def _install_programs() -> None:
+    """Install the programs that some tests drive where we may, else say which tests will be skipped."""
+    from metering.cli.console import say
+
+    missing = [program for program in PACKAGES if not shutil.which(program)]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        say(f"Installing {', '.join(missing)} for the tests that need them.")
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *(PACKAGES[name] for name in missing)]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["apt-get", "update", "-q"], install):
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        missing = [program for program in missing if not shutil.which(program)]
+    if missing:
+        say(f"Not installed: {', '.join(missing)}. The tests that need them are skipped, and say so.")

@@ -1,0 +1,160 @@
+"""Airflow's REST API, as far as the command line and the tests drive it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from metering.errors import BillingError
+from metering.processes import airflow
+from metering.settings import Settings
+
+FINISHED = ("success", "failed")
+
+
+def token(settings: Settings, user: str = "admin") -> str:
+    """Log a user in with the generated password and return the bearer token."""
+    reply = httpx.post(
+        f"{airflow.airflow_url(settings)}/auth/token",
+        json={"username": user, "password": airflow.passwords(settings)[user]},
+        timeout=30,
+        trust_env=False,
+    )
+    if reply.status_code != 201:
+        raise BillingError(
+            f"Airflow does not let {user} in (status {reply.status_code}).",
+            f"Compare {airflow.passwords_file(settings)} with settings.json, or run `./billing down` and `up`.",
+        )
+    return str(reply.json()["access_token"])
+
+
+class AirflowApi:
+    """One user's session with the API."""
+
+    def __init__(self, settings: Settings, user: str = "admin") -> None:
+        url = airflow.airflow_url(settings)
+        try:
+            headers = {"Authorization": f"Bearer {token(settings, user)}"}
+        except httpx.HTTPError as error:
+            raise BillingError(f"Airflow does not answer at {url}: {error}", "Start it with `./billing up`.") from error
+        self.client = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=60, trust_env=False)
+
+    def trigger(
+        self,
+        dag_id: str,
+        conf: dict[str, Any] | None = None,
+        logical_date: datetime | None = None,
+        run_id: str | None = None,
+    ) -> str:
+        """Start a run of a DAG and return its run id."""
+        body = {"conf": conf or {}, "logical_date": logical_date.isoformat() if logical_date else None}
+        if run_id:
+            body["dag_run_id"] = run_id
+        return str(self._json("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def wait(
+        self,
+        dag_id: str,
+        run_id: str,
+        on_progress: Callable[[dict[str, str]], None] = lambda _: None,
+        timeout: float = 600,
+    ) -> str:
+        """Wait for the end of a run and return its state; each change of its tasks' states is told to `on_progress`.
+
+        Mapped tasks are told as `task_id[index]`. Raises `BillingError` where it does not end in time.
+        """
+        until = time.monotonic() + timeout
+        told: dict[str, str] = {}
+        while True:
+            state = str(self.run(dag_id, run_id)["state"])
+            tasks = self.task_states(dag_id, run_id)
+            if tasks != told:
+                on_progress(tasks)
+                told = tasks
+            if state in FINISHED:
+                return state
+            if time.monotonic() > until:
+                raise BillingError(
+                    f"The run {run_id} of {dag_id} has not ended after {timeout:.0f} seconds; it is {state}.",
+                    "Look at it in the Airflow UI: it goes on.",
+                )
+            time.sleep(0.3)
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """A run of a DAG."""
+        return self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """The state of each task of a run; those that nobody has looked at yet are `waiting`."""
+        states: dict[str, str] = {}
+        while True:
+            page = self._json(
+                "GET",
+                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                params={"limit": 100, "offset": len(states), "order_by": "id"},
+            )
+            for task in page["task_instances"]:
+                index = "" if task["map_index"] < 0 else f"[{task['map_index']}]"
+                states[f"{task['task_id']}{index}"] = task["state"] or "waiting"
+            if len(states) >= page["total_entries"] or not page["task_instances"]:
+                return states
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
+        """The log of one attempt at a task, as text."""
+        reply = self._send(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}",
+            headers={"Accept": "application/x-ndjson"},
+        )
+        return reply.text
+
+    def unpause(self, dag_id: str) -> None:
+        """Let a DAG run."""
+        self._json("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def wait_parsed(self, *dag_ids: str, timeout: float = 60) -> None:
+        """Wait until Airflow has read these DAGs from their files."""
+        until = time.monotonic() + timeout
+        missing = list(dag_ids)
+        while missing:
+            missing = [dag for dag in missing if self.client.get(f"/dags/{dag}").status_code == 404]
+            if missing and time.monotonic() > until:
+                errors = self._json("GET", "/importErrors")["import_errors"]
+                raise BillingError(
+                    f"Airflow has not read the DAG {missing[0]}.",
+                    f"Its files with errors: {', '.join(error['filename'] for error in errors) or 'none'}.",
+                )
+            if missing:
+                time.sleep(0.5)
+
+    def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        return dict(self._send(method, path, **request).json())
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            reply = self.client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise BillingError(f"Airflow does not answer: {error}", "Look at `./billing status`.") from error
+        if reply.is_error:
+            raise BillingError(
+                f"Airflow refused {method} {path} (status {reply.status_code}): {reply.text[:300]}",
+                "Look at the DAG in the Airflow UI.",
+            )
+        return reply
+
+    def close(self) -> None:
+        """End the session."""
+        self.client.close()
+
+    def __enter__(self) -> AirflowApi:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -11,7 +11,10 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 
 def airflow(context: typer.Context) -> None:
-    """Run the real airflow command with this installation's settings; arguments are passed on to it."""
+    """Run the real airflow command in this installation.
+
+    All arguments are passed on to it.
+    """
     from metering import settings
     from metering.processes import airflow as process
 

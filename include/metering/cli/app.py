@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from metering.cli import __version__
@@ -38,11 +37,11 @@ class Commands(TyperGroup):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"metering.cli.{cmd_name}")
-        single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-        examples = "\n\n".join(f"  {escape(example)}" for example in module.EXAMPLES)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        examples = "\n".join(f"  {example}" for example in module.EXAMPLES)
         single.command(
             cmd_name,
-            epilog=f"[bold]Examples:[/bold]\n\n{examples}",
+            epilog=f"\b\nExamples:\n{examples}",  # \b: the lines stay as they are
             context_settings=getattr(module, "CONTEXT", None),
         )(getattr(module, cmd_name))
         return typer.main.get_command(single)
@@ -52,9 +51,10 @@ app = typer.Typer(
     cls=Commands,
     add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="[bold]Example:[/bold] ./billing demo     What a command does: ./billing demo --help",
+    epilog="\b\nExamples:\n  ./billing demo\n  ./billing demo --help",
+    context_settings={"max_content_width": 110},
 )
 
 

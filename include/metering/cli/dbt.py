@@ -12,7 +12,10 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 
 def dbt(context: typer.Context) -> None:
-    """Run the real dbt command on dbt_project and the billing database; arguments are passed on to it."""
+    """Run the real dbt command on dbt_project and the billing database.
+
+    All arguments are passed on to it.
+    """
     from metering import settings, transform
     from metering.processes import airflow
 

@@ -6,7 +6,10 @@ EXAMPLES = ["./billing down"]
 
 
 def down() -> None:
-    """Stop everything that `up` or `demo` started; what is stored stays."""
+    """Stop everything that up or demo started.
+
+    What is stored stays, and the next `./billing up` goes on with it. A database that DATABASE_URL names goes on running.
+    """
     from metering import settings
     from metering.cli.console import say
     from metering.processes import system

@@ -12,7 +12,10 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 
 def psql(context: typer.Context) -> None:
-    """Open PostgreSQL's own psql on the billing database; arguments are passed on to it."""
+    """Open psql on the billing database.
+
+    It is PostgreSQL's own; all arguments are passed on to it.
+    """
     from metering import settings
     from metering.processes import postgres
 

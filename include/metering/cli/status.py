@@ -8,7 +8,7 @@ EXAMPLES = ["./billing status", "./billing status --json"]
 
 
 def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables.")) -> None:
-    """Say what runs and where, how full the disk and the databases are, and what is late."""
+    """Say what runs and where, how full it is, and what is late."""
     import json
 
     from metering import settings

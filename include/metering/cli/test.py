@@ -18,7 +18,11 @@ PACKAGES = {"chromium": "chromium", "redis-server": "redis-server"}
 
 
 def test(context: typer.Context) -> None:
-    """Set up what the tests need and run all of them, after the linters; arguments are passed on to pytest."""
+    """Set up what the tests need, and run the linters and all tests.
+
+    All arguments are passed on to pytest, whose closing line comes last. Exits with another status than 0 when a test
+    failed or a linter found something.
+    """
     from metering.cli.console import say
     from metering.settings import PROJECT_ROOT
 

@@ -6,7 +6,11 @@ EXAMPLES = ["./billing up", "BILLING_AIRFLOW_PORT=9090 ./billing up", "DATABASE_
 
 
 def up() -> None:
-    """Start the whole system and say where it is; a second call only says that it runs."""
+    """Start the whole system and say where it is.
+
+    PostgreSQL (unless DATABASE_URL names one), Airflow, the ingestion service, and a local Stripe (unless STRIPE_API_KEY
+    is set). A second call says that it runs, and starts what has stopped. Settings are environment variables.
+    """
     from metering import settings
     from metering.cli.console import say, table
     from metering.processes import system

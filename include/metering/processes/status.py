@@ -49,7 +49,9 @@ def collect(settings: Settings) -> dict[str, Any]:
                 found["dags"] = rows(connection, SQL["dag_runs"])
     except BillingError as error:
         found["late"].append(str(error))
-    found["late"] += [f"{dag['dag_id']} has failed: run {dag['run_id']}." for dag in found["dags"] if _failed(dag)]
+    found["late"] += [
+        f"{dag['dag_id']} has failed: run {dag['run_id']}." for dag in found["dags"] if dag["state"] == "failed"
+    ]
     found["late"] += [f"{part['name']} does not run." for part in found["components"] if not part["running"]]
     return found
 
@@ -123,11 +125,7 @@ def _late_usage(usage: dict[str, Any]) -> list[str]:
 
 
 def _has(connection: psycopg.Connection[dict[str, Any]], table: str) -> bool:
-    return one(connection, SQL["exists"], name=table)["found"] is True
-
-
-def _failed(dag: dict[str, Any]) -> bool:
-    return dag["state"] == "failed"
+    return bool(one(connection, SQL["exists"], name=table)["found"])
 
 
 def megabytes(size: int | None) -> str:

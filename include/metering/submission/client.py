@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
-import requests
 import stripe
 from psycopg.rows import DictRow
 
 from metering.database import one
 from metering.errors import BillingError
 from metering.settings import Settings
+from metering.submission.transport import Transport
 
 # The SDK would otherwise read a file of the user's home directory for each request and send what it measured.
 stripe.enable_telemetry = False
@@ -28,7 +29,7 @@ class Stripe:
     """A client with what belongs to it. `rate` is in requests a second, `timeout` in seconds."""
 
     api: stripe.StripeClient
-    session: requests.Session
+    transport: Transport
     emulator_url: str | None
     rate: float
     workers: int
@@ -40,10 +41,9 @@ class Stripe:
             moment: datetime = one(connection, "SELECT clock_timestamp() AS now")["now"]
             return moment
         try:
-            reply = self.session.get(f"{self.emulator_url}/emulator/clock", timeout=_CONNECT_TIMEOUT)
-            reply.raise_for_status()
-            return datetime.fromtimestamp(reply.json()["now"], UTC)
-        except (requests.RequestException, ValueError, KeyError) as error:
+            body, _, _ = self.transport.request("GET", f"{self.emulator_url}/emulator/clock", None)
+            return datetime.fromtimestamp(json.loads(body)["now"], UTC)
+        except (stripe.APIConnectionError, ValueError, KeyError) as error:
             raise BillingError(
                 f"The Stripe emulator at {self.emulator_url} does not answer.",
                 "Start it with `./billing up`, or set BILLING_STRIPE_URL to where it is.",
@@ -67,20 +67,21 @@ def connect(settings: Settings) -> Stripe:
     base = settings.stripe_base_url
     workers = int(_number(settings, "BILLING_STRIPE_WORKERS", _WORKERS, most=64))
     timeout = _number(settings, "BILLING_STRIPE_TIMEOUT", "20", most=60)
-    session = requests.Session()
-    # A company's proxy is meant for Stripe, never for loopback.
-    session.trust_env = not settings.stripe_emulated
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=workers + 2, max_retries=0))
+    transport = Transport(
+        base or stripe.DEFAULT_API_BASE,
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=timeout,
+        connections=workers + 2,
+    )
     api = stripe.StripeClient(
         settings.stripe_api_key,
         max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=(_CONNECT_TIMEOUT, timeout), session=session),
+        http_client=transport,
         base_addresses={"api": base, "meter_events": base} if base else None,
     )
     return Stripe(
         api=api,
-        session=session,
+        transport=transport,
         emulator_url=base if settings.stripe_emulated else None,
         rate=_number(
             settings, "BILLING_STRIPE_RATE", _EMULATOR_RATE if settings.stripe_emulated else _RATE, most=10_000

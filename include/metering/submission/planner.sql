@@ -155,8 +155,7 @@ FROM (
     FROM stripe_owed AS owed
     WHERE can_be_sent AND held_code IS NULL AND NOT is_open
 ) AS sendable
-ORDER BY window_start, team_id, meter_id
-ON CONFLICT DO NOTHING;
+ORDER BY window_start, team_id, meter_id;
 
 -- name: count_owed
 -- What planning found, in numbers of windows.

@@ -1,18 +1,18 @@
 """## Usage in, bills out, every hour
 
-**What it bills.** Everything that arrived since the last run: the quarter-hours that new events touch are computed again
-from raw events, rated by the prices in force, and the bills concerned are made again. Bills that are final stay as they
-are; what changes about them becomes an adjustment on the next.
+**What it bills.** Everything that arrived since the last run: the quarter-hours that new events touch are computed
+again from raw events, rated by the prices in force, and the bills concerned are made again. Bills that are final stay
+as they are; what changes about them becomes an adjustment on the next.
 
-**When it is red.** Nothing is lost: what a failed run took up stays queued, and the next run does it. The failed task's log
-says in one sentence what is wrong. `gate_arrivals` is red when what landed contradicts itself, `build_usage` and
-`rate_usage` name the model that failed, `gate_bills` could not look. Teams that a gate holds are no failure: see
-`billing.holds`. Step by step: `docs/runbooks/aggregate_usage.md`.
+**When it is red.** Nothing is lost: what a failed run took up stays queued, and the next run does it. The failed
+task's log says in one sentence what is wrong. `gate_arrivals` is red when what landed contradicts itself,
+`build_usage` and `rate_usage` name the model that failed, `gate_bills` could not look. Teams that a gate holds are no
+failure: see `billing.holds`. Step by step: `docs/runbooks/aggregate_usage.md`.
 
 **Safe to run again?** Always: late, twice, killed half-way or as a backfill, the tables come out the same.
 
-**Backfill.** A backfill computes every hour of its range again from raw events. For a day or a month in one run, trigger
-the DAG by hand and fill in *from* and *until*.
+**Backfill.** A backfill computes every hour of its range again from raw events. For a day or a month in one run,
+trigger the DAG by hand and fill in *from* and *until*.
 """
 
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ with DAG(
             None,
             **MOMENT,
             title="Compute again from",
-            description_md="First moment of usage to compute again from raw events. Empty: what arrived since the last run.",
+            description_md="First moment of usage to compute again. Empty: what arrived since the last run.",
         ),
         "until": Param(None, **MOMENT, title="until", description_md="The moment before which it ends."),
     },

@@ -1,10 +1,11 @@
 """## Make bills final
 
-**What it bills.** Each billing period that ended six hours ago or longer, has everything metered and rated, and whose team is
-not held: its bill becomes final and never changes again. What comes later about it is an adjustment on the next bill.
+**What it bills.** Each billing period that ended six hours ago or longer, has everything metered and rated, and whose
+team is not held: its bill becomes final and never changes again. What comes later about it is an adjustment on the
+next bill.
 
-**When it is red.** A metering run is open, so the bills may be between two states: let `aggregate_usage` succeed, this one
-tries again by itself. Bills of held teams stay open and are listed in the log. Step by step:
+**When it is red.** A metering run is open, so the bills may be between two states: let `aggregate_usage` succeed,
+this one tries again by itself. Bills of held teams stay open and are listed in the log. Step by step:
 `docs/runbooks/close_billing_periods.md`.
 
 **Safe to run again?** Always: a period becomes final once.

@@ -1,14 +1,14 @@
 """## Tell teams when their bill or usage reaches a threshold
 
-**What it bills.** Nothing. It compares the alerts of `billing.alerts` with the bills that are not final, each time those
-were made again, and delivers what triggered to the log and to webhooks.
+**What it bills.** Nothing. It compares the alerts of `billing.alerts` with the bills that are not final, each time
+those were made again, and delivers what triggered to the log and to webhooks.
 
-**When it is red.** `evaluate` could not read the marts; the log says why. A webhook that does not answer makes nothing red:
-the failure stands in `billing.alert_events` and is tried again by the next run. Step by step:
+**When it is red.** `evaluate` could not read the marts; the log says why. A webhook that does not answer makes
+nothing red: the failure stands in `billing.alert_events` and is tried again by the next run. Step by step:
 `docs/runbooks/evaluate_alerts.md`.
 
-**Safe to run again?** Always: an alert triggers once for each billing period and threshold, and what was delivered is not
-delivered again.
+**Safe to run again?** Always: an alert triggers once for each billing period and threshold, and what was delivered is
+not delivered again.
 """
 
 from datetime import UTC, datetime

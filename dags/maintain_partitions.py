@@ -1,7 +1,7 @@
 """## Keep the shelves ready
 
-**What it bills.** Nothing. It makes the month partitions of `landing.usage_events` for this month and the next three, and
-opens the billing periods that have begun, so that no event waits for either.
+**What it bills.** Nothing. It makes the month partitions of `landing.usage_events` for this month and the next three,
+and opens the billing periods that have begun, so that no event waits for either.
 
 **When it is red.** The log says which statement failed. Events still land meanwhile: writers make a missing partition
 themselves, only slower. Step by step: `docs/runbooks/maintain_partitions.md`.

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 def metering_task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make a task of a function whose first argument is a connection to the billing database.
 
-    The connection is opened for this try and closed after it. `options` are the task's. What the function returns goes to
-    the log and to the tasks that take it; its docstring is the task's documentation. Import what it calls inside it: DAG
-    files are parsed every half minute.
+    The connection is opened for this try and closed after it. `options` are the task's. What the function returns goes
+    to the log and to the tasks that take it; its docstring is the task's documentation. Import what it calls inside it:
+    DAG files are parsed every half minute.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

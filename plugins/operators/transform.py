@@ -12,8 +12,8 @@ from house import Pool
 class TransformOperator(BaseOperator):
     """Build and test the dbt models of a selection such as `tag:usage`.
 
-    The log has a line for each model and test. The task fails with the names of the models that failed, what the database
-    said, and the file of the SQL that was run. Returns how many models and tests there were, rows written and seconds.
+    The log has a line for each model and test. The task fails with the names of the models that failed, what the
+    database said, and the file of the SQL that was run. Returns the number of models and tests, rows and seconds.
     """
 
     template_fields: Sequence[str] = ("select",)

@@ -58,9 +58,11 @@ class Gate:
 
     def describe(self, check: str) -> str:
         """The sentence with which a check's statement begins: what is wrong where it returns rows."""
-        lines = self.statements[check].splitlines()
-        comments = [line.removeprefix("--").strip() for line in lines[: _first_of_code(lines)]]
-        return " ".join(comments)
+        return " ".join(line.removeprefix("--").strip() for line in _split(self.statements[check])[0])
+
+    def query(self, name: str) -> str:
+        """A statement without its description: Great Expectations wants it to begin with SELECT."""
+        return "\n".join(_split(self.statements[name])[1])
 
 
 @dataclass
@@ -84,7 +86,7 @@ def pass_through(
     """
     begun = perf_counter()
     cursor = psycopg.ClientCursor(connection)
-    bound = {name: cursor.mogrify(gate.statements[name], values) for name in ("batch", *(c.name for c in gate.checks))}
+    bound = {name: cursor.mogrify(gate.query(name), values) for name in ("batch", *(c.name for c in gate.checks))}
     successes = _validate(gate, connection, bound)
     findings = [
         Finding(
@@ -143,12 +145,15 @@ def _validate(gate: Gate, connection: psycopg.Connection[DictRow], bound: dict[s
     with _quickly():
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
-        from great_expectations.expectations import UnexpectedRowsExpectation
+        from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
+        from great_expectations.expectations.metadata_types import FailureSeverity
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     # The batch becomes a temporary table: the raw rows are read once, whatever the number of checks.
-    source = context.data_sources.add_sql("billing", connection_string=_address(connection), create_temp_table=True)
+    source = context.data_sources.add_postgres(
+        "billing", connection_string=_address(connection), create_temp_table=True
+    )
     asset = source.add_query_asset(gate.name, query=bound["batch"])
     suite = gx.ExpectationSuite(
         name=gate.name,
@@ -156,7 +161,7 @@ def _validate(gate: Gate, connection: psycopg.Connection[DictRow], bound: dict[s
             UnexpectedRowsExpectation(
                 unexpected_rows_query=bound[check.name],
                 description=gate.describe(check.name),
-                severity=check.severity.value,
+                severity=FailureSeverity(check.severity.value),
                 meta={"check": check.name},
             )
             for check in gate.checks
@@ -169,7 +174,7 @@ def _validate(gate: Gate, connection: psycopg.Connection[DictRow], bound: dict[s
         source.get_execution_engine().close()
     successes: dict[str, bool] = {}
     for result in outcome.results:
-        check = result.expectation_config.meta["check"]
+        check = str(((result.expectation_config and result.expectation_config.meta) or {})["check"])
         # A check that could not be made is reported as one that failed; to us it is neither.
         message = _exception_message(result.exception_info)
         if message:
@@ -209,6 +214,8 @@ def _address(connection: psycopg.Connection[DictRow]) -> str:
         "postgresql+psycopg2",
         username=info.user,
         password=info.password or None,
+        # Great Expectations wants to see a host, even where there is only a socket; the one below counts.
+        host="localhost",
         database=info.dbname,
         query={
             "host": info.host,
@@ -271,5 +278,7 @@ def _record(connection: psycopg.Connection[DictRow], gate: Gate, finding: Findin
     )
 
 
-def _first_of_code(lines: list[str]) -> int:
-    return next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+def _split(statement: str) -> tuple[list[str], list[str]]:
+    lines = statement.splitlines()
+    first = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return lines[:first], lines[first:]

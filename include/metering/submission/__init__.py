@@ -35,6 +35,11 @@ def plan(connection: Connection, settings: Settings | None = None) -> dict[str, 
     return planner.plan(connection, client.connect(settings or settings_module.load()).now(connection))
 
 
+def preview(connection: Connection, settings: Settings | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What planning would plan and nothing of it kept, as `planner.preview` gives it."""
+    return planner.preview(connection, client.connect(settings or settings_module.load()).now(connection))
+
+
 def submit(connection: Connection, settings: Settings | None = None) -> dict[str, int]:
     """Send what is due; counts as `sender.send` gives them."""
     return sender.send(connection, _server(settings))

@@ -49,8 +49,13 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
 def preview(
     connection: psycopg.Connection[DictRow], stripe_now: datetime
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Plan without keeping it: the counts of `plan`, and what would be waiting to be sent by team and meter."""
+    """Plan without keeping it, as if every customer and meter were made: the counts of `plan`, and what would be sent.
+
+    The latter by team and meter: team_key, meter_key, submissions, quantity, first_window, last_window.
+    """
     with connection.transaction(force_rollback=True):
+        connection.execute(SQL["pretend_customers"])
+        connection.execute(SQL["pretend_meters"])
         counts = plan(connection, stripe_now)
         return counts, rows(connection, SQL["planned_by_team"])
 

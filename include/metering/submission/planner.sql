@@ -177,6 +177,18 @@ WHERE state IN ('pending', 'in_flight', 'uncertain')
 GROUP BY team_key, meter_key
 ORDER BY team_key, meter_key;
 
+-- name: pretend_customers
+-- For a preview that is rolled back: as if every team had its customer.
+INSERT INTO billing.stripe_customers (team_id, stripe_customer_id)
+SELECT team_id, 'to be made: ' || team_key FROM billing.teams
+ON CONFLICT DO NOTHING;
+
+-- name: pretend_meters
+-- For a preview that is rolled back: as if every meter had its counterpart.
+INSERT INTO billing.stripe_meters (meter_id, stripe_meter_id, event_name)
+SELECT meter_id, 'to be made: ' || meter_key, meter_key FROM billing.meters
+ON CONFLICT DO NOTHING;
+
 -- name: release
 -- Let a team's refused windows be planned again, of all its meters or of one.
 UPDATE billing.stripe_windows AS address

@@ -1,4 +1,4 @@
-"""What the tests of submission have: an emulator process of their own, a mart to fill, and what Stripe has in the end."""
+"""What the tests of submission have: an emulator process of their own, a mart to fill, and both sides' totals."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class Billing:
         """A quantity of its own for each team, meter and one of the last days."""
         self.connection.execute("TRUNCATE marts.fct_stripe_usage")
         self.connection.execute(
-            "INSERT INTO marts.fct_stripe_usage SELECT team_id, meter_id, '{}', day, day + interval '1 day', 'main', %s,"
-            " team_id * 1000 + meter_id * 100 + extract(day FROM day) + 0.125 + %s"
+            "INSERT INTO marts.fct_stripe_usage SELECT team_id, meter_id, '{}', day, day + interval '1 day', 'main',"
+            " %s, team_id * 1000 + meter_id * 100 + extract(day FROM day) + 0.125 + %s"
             " FROM billing.teams, billing.meters, generate_series(%s, %s, interval '1 day') AS day",
             (TODAY - timedelta(days=20), Decimal(plus), TODAY - timedelta(days=days - 1), TODAY),
         )

@@ -14,7 +14,9 @@ from .conftest import NOON, TODAY, Billing, Emulator
 
 
 def _held(billing: Billing) -> list[dict[str, Any]]:
-    return billing.fetch("SELECT held_code, held_reason, team_id FROM billing.stripe_windows WHERE held_code IS NOT NULL")
+    return billing.fetch(
+        "SELECT held_code, held_reason, team_id FROM billing.stripe_windows WHERE held_code IS NOT NULL"
+    )
 
 
 def test_a_correction_up_or_down_sends_the_difference(billing: Billing) -> None:
@@ -40,7 +42,6 @@ def test_a_window_that_left_the_mart_gets_target_zero(billing: Billing) -> None:
     billing.use(1, "10")
     billing.use(2, "20")
     billing.all()
-    customer = billing.fetch("SELECT stripe_customer_id AS id FROM billing.stripe_customers WHERE team_id = 1")[0]["id"]
     billing.connection.execute("UPDATE marts.fct_stripe_usage SET quantity = 0 WHERE team_id = 1")
     billing.all()
     assert billing.at_stripe() == billing.targets()
@@ -52,7 +53,7 @@ def test_a_window_that_left_the_mart_gets_target_zero(billing: Billing) -> None:
         "SELECT sum(quantity) AS q FROM billing.stripe_submissions WHERE team_id = 1 AND state = 'confirmed'"
     )
     assert total == [{"q": 0}]
-    assert billing.emulator.events == 5 and customer
+    assert billing.emulator.events == 5
 
 
 def test_a_period_cut_anew_moves_usage_to_the_new_windows(billing: Billing) -> None:
@@ -72,7 +73,9 @@ def test_a_period_cut_anew_moves_usage_to_the_new_windows(billing: Billing) -> N
     assert billing.reconcile()["equal"] == 1
 
 
-def test_usage_before_its_moment_waits_and_usage_too_old_is_held_and_shown(billing: Billing, emulator: Emulator) -> None:
+def test_usage_before_its_moment_waits_and_usage_too_old_is_held_and_shown(
+    billing: Billing, emulator: Emulator
+) -> None:
     billing.teams(1)
     billing.use(1, "1", day=40)
     billing.use(1, "2", day=10)
@@ -80,10 +83,10 @@ def test_usage_before_its_moment_waits_and_usage_too_old_is_held_and_shown(billi
     billing.prepare()
     emulator.set_clock(NOON - timedelta(days=5))
     counts = billing.plan()
-    assert (counts["planned"], counts["not_yet"], counts["held"]) == (1, 1, 1) or counts["held"] == 0
+    assert (counts["planned"], counts["not_yet"], counts["held"]) == (1, 1, 1)
     emulator.set_clock(NOON)
     counts = billing.plan()
-    assert counts["planned"] + 1 == 2 and counts["held"] == 1
+    assert (counts["planned"], counts["held"]) == (1, 1)
     assert [row["held_code"] for row in _held(billing)] == ["too_old"]
     # The emulator's clock, unlike Stripe's, can go back: then it is not too old any more.
     emulator.set_clock(NOON - timedelta(days=20))
@@ -161,8 +164,8 @@ def test_planning_twice_or_twice_at_once_plans_once(billing: Billing, database_u
 def test_a_preview_keeps_nothing(billing: Billing) -> None:
     billing.teams(2)
     billing.use_everywhere(3)
-    billing.prepare()
     counts, by_team = planner.preview(billing.connection, NOON)
     assert counts["planned"] == 12 and len(by_team) == 4
     assert by_team[0]["submissions"] == 3
     assert billing.states() == {}
+    assert billing.fetch("SELECT FROM billing.stripe_customers") == []

@@ -135,7 +135,9 @@ def test_a_refused_window_holds_only_itself_until_released(billing: Billing, emu
     stripe.v1.customers.delete(customer)
     counts = billing.submit()
     assert (counts["accepted"], counts["refused"]) == (8, 4)
-    held = billing.fetch("SELECT DISTINCT team_id, held_code, held_reason FROM billing.stripe_windows WHERE held_code = 'refused'")
+    held = billing.fetch(
+        "SELECT DISTINCT team_id, held_code, held_reason FROM billing.stripe_windows WHERE held_code = 'refused'"
+    )
     assert len(held) == 1 and held[0]["team_id"] == 2 and customer in held[0]["held_reason"]
     billing.use_everywhere(2, plus="1")
     billing.all()
@@ -218,7 +220,8 @@ from metering.database import connect
 from metering.settings import Settings
 with connect(sys.argv[1]) as connection:
     print("ready", flush=True)
-    submission.submit(connection, Settings(Path("."), {"BILLING_STRIPE_URL": sys.argv[2], "BILLING_STRIPE_RATE": "400"}))
+    settings = {"BILLING_STRIPE_URL": sys.argv[2], "BILLING_STRIPE_RATE": "400"}
+    submission.submit(connection, Settings(Path("."), settings))
 """
 
 

@@ -36,7 +36,8 @@ class UsageClient:
     what is no event, and `flush` and `close` raise `UsageClientError` for what was not delivered; with `wait_for_room`,
     `track` waits where `max_pending` events are on their way, instead of dropping (and counting) the new one.
 
-    Safe to use from many threads. Batches leave in the order in which events were tracked, one at a time.
+    Safe to use from many threads. Batches leave in the order in which events were tracked, one at a time; with more
+    than one of `connections`, that many are on their way at once, and their order is the network's.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class UsageClient:
         *,
         team: str | None = None,
         batch_size: int = 1000,
+        connections: int = 1,
         flush_seconds: float = 5.0,
         max_pending: int = 100_000,
         max_kept: int = 100_000,
@@ -66,7 +68,7 @@ class UsageClient:
             "prefer": "return=minimal",
         }
         self._team = team
-        self._batch_size = batch_size
+        self._connections = connections
         self._wait_for_room = wait_for_room
         self._raise = raise_errors
         self._retry = retry or RetryPolicy()
@@ -76,7 +78,7 @@ class UsageClient:
         self._books = Books(max_kept)
         self._stopping = threading.Event()
         self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
         self._told_of_drops = False
         # The interpreter's end flushes what is pending, and keeps no client alive that nobody holds any more.
         reference = weakref.ref(self)
@@ -114,7 +116,7 @@ class UsageClient:
                 properties=properties,
                 idempotency_key=idempotency_key,
             )
-            if self._thread is None:
+            if not self._threads:
                 self._start()
             if self._buffer.put(made, wait=self._wait_for_room):
                 self._books.tracked(1)
@@ -144,8 +146,7 @@ class UsageClient:
         left = self._buffer.drain()
         if left:
             self._fail(left, "the client was closed before it could be sent")
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        for thread in self._threads:
             thread.join(timeout=5)
         if self._owns_http:
             self._http.close()
@@ -192,13 +193,16 @@ class UsageClient:
     ) -> None:
         self.close()
 
-    # What the thread does ------------------------------------------------------------------------------------------
+    # What its threads do -------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="usage-client", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                names = [f"usage-client-{number}" for number in range(1, self._connections + 1)]
+                threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+                for thread in threads:
+                    thread.start()
+                self._threads = tuple(threads)
 
     def _run(self) -> None:
         while batch := self._buffer.take():

@@ -1,0 +1,54 @@
+"""Time at Stripe. Stripe takes usage of the last 35 days only; a demo of three months has to live through them.
+
+With the emulator that is easy: its clock is moved to a day after the end of each month of usage, what is due is
+submitted, and at the end the clock shows real time again. Stripe's own clock can't be moved: there, only the usage of
+the last 35 days is submitted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+from psycopg.rows import DictRow
+
+from metering.database import rows
+from metering.demo.outcome import SQL
+from metering.errors import BillingError
+from metering.settings import Settings
+
+
+def moments_due(connection: psycopg.Connection[DictRow]) -> list[datetime]:
+    """A day after the end of each month (UTC) of which Stripe lacks usage, the earliest first."""
+    months = [row["month"] for row in rows(connection, SQL["months_owed"])]
+    return [(month + timedelta(days=32)).replace(day=2) for month in months]
+
+
+class StripeTime:
+    """The emulator's clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.movable = settings.stripe_emulated
+        self._url = f"{settings.stripe_base_url}/emulator/clock"
+
+    def move(self, moment: datetime | None) -> None:
+        """Put the clock at a moment, or back to real time with None."""
+        now = None if moment is None else int(moment.astimezone(UTC).timestamp())
+        try:
+            httpx.post(self._url, json={"now": now}, timeout=10, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            raise BillingError(
+                f"The emulator's clock can't be moved: {error}.", "Look at `./billing status`."
+            ) from error
+
+    @contextlib.contextmanager
+    def travelling(self) -> Iterator[None]:
+        """Return to real time at the end, whatever happened."""
+        try:
+            yield
+        finally:
+            if self.movable:
+                self.move(None)

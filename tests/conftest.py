@@ -61,6 +61,13 @@ def _drop(server: str, name: str) -> None:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def _copy(server: str, template: str, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+
+
 @pytest.fixture(scope="session")
 def template_database(postgres_server: str) -> Iterator[str]:
     """The name of a database migrated once; others are copied from it."""
@@ -90,10 +97,36 @@ def empty_database_url(postgres_server: str) -> Iterator[str]:
 def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
     """The address of a migrated database of this test's own, dropped after it."""
     name = _new_name("db")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template_database))
-        )
+    _copy(postgres_server, template_database, name)
+    try:
+        yield database_on(postgres_server, name)
+    finally:
+        _drop(postgres_server, name)
+
+
+@pytest.fixture(scope="session")
+def deployed_template_database(
+    postgres_server: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a migrated database in which dbt has deployed every model; others are copied from it."""
+    from metering import transform
+    from metering.settings import Settings
+
+    name = _new_name("deployed")
+    _copy(postgres_server, template_database, name)
+    try:
+        url = database_on(postgres_server, name)
+        transform.deploy(Settings(home=tmp_path_factory.mktemp("deploy"), values={"DATABASE_URL": url}))
+        yield name
+    finally:
+        _drop(postgres_server, name)
+
+
+@pytest.fixture
+def deployed_database_url(postgres_server: str, deployed_template_database: str) -> Iterator[str]:
+    """The address of a database of this test's own in which every model is deployed, dropped after it."""
+    name = _new_name("db")
+    _copy(postgres_server, deployed_template_database, name)
     try:
         yield database_on(postgres_server, name)
     finally:

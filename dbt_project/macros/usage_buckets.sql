@@ -39,3 +39,11 @@
         )
     )
 {%- endmacro %}
+
+{#- How many quarter-hours are queued at the moment of the run. -#}
+{% macro queued_buckets() -%}
+    {%- if execute and is_incremental() -%}
+        {{ return(run_query("select count(*) from " ~ source('billing', 'buckets_to_meter')).columns[0].values()[0] | int) }}
+    {%- endif -%}
+    {{ return(0) }}
+{%- endmacro %}

@@ -21,10 +21,10 @@ GRACE = timedelta(hours=6)
 def close_periods(connection: psycopg.Connection[DictRow], grace: timedelta = GRACE) -> dict[str, Any]:
     """Finalize the bill of every period that ended `grace` ago, and say which were and which are held.
 
-    A period is finalized only when everything recorded up to its end and `grace` has been metered and rated, nothing of its
-    subscription's ended periods is queued, and no hold is on its team. The lines are kept as they stand, with the recorded
-    time up to which they know (`as_of`) and a digest. Doing it again finalizes nothing twice. Raises `BillingError` while a
-    metering run is open: the marts may be between two states.
+    A period is finalized only when everything recorded up to its end and `grace` has been metered and rated, nothing
+    of its subscription's ended periods is queued, and no hold is on its team. The lines are kept as they stand, with
+    the recorded time up to which they know (`as_of`) and a digest. Doing it again finalizes nothing twice. Raises
+    `BillingError` while a metering run is open: the marts may be between two states.
     """
     with connection.transaction():
         connection.execute(SQL["take_turn"])

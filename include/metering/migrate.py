@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS billing_migrations.applied (
 """
 _FOREIGN = """
 SELECT count(*) AS tables FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%'
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND n.nspname NOT LIKE 'pg_toast%'
 """
 
 
@@ -38,8 +39,9 @@ def migrate(url: str) -> list[str]:
         if made_here is None or made_here["journal"] is None:
             foreign = connection.execute(_FOREIGN).fetchone()
             if foreign is not None and foreign["tables"]:
+                name = connection.info.dbname
                 raise BillingError(
-                    f"The database {connection.info.dbname!r} holds {foreign['tables']} tables that this product did not make.",
+                    f"The database {name!r} holds {foreign['tables']} tables that this product did not make.",
                     "Give DATABASE_URL an empty database of its own; nothing was changed.",
                 )
             connection.execute(_JOURNAL)

@@ -22,13 +22,15 @@ def open_run(
 ) -> int:
     """Queue the windows that need work and return the run's id.
 
-    What needs work is all that was recorded since the last run (events, withdrawals, meters, prices, subscriptions, periods
-    that have begun) and, for a backfill, every quarter-hour of the half-open [occurred_from, occurred_until), both with a zone.
-    Anything that an earlier run left queued stays queued, so a run that failed or was killed loses nothing.
+    What needs work is all that was recorded since the last run (events, withdrawals, meters, prices, subscriptions,
+    periods that have begun) and, for a backfill, every quarter-hour of the half-open [occurred_from, occurred_until),
+    both with a zone. What an earlier run left queued stays queued, so a run that failed or was killed loses nothing.
     Needs an autocommit connection: the horizon is a promise to the statements after it.
     """
     if (occurred_from is None) != (occurred_until is None):
-        raise BillingError("A backfill needs both ends of its range.", "Give occurred_from and occurred_until, or neither.")
+        raise BillingError(
+            "A backfill needs both ends of its range.", "Give occurred_from and occurred_until, or neither."
+        )
     if occurred_from and occurred_until and not occurred_from < occurred_until:
         raise BillingError(f"The range {occurred_from} to {occurred_until} is empty.", "Give an end after the start.")
     periods.open_periods(connection)

@@ -13,7 +13,7 @@ UPDATE billing.metering_runs SET closed_at = clock_timestamp() WHERE closed_at I
 -- name: open_run
 -- Opens a run over everything recorded since the one before.
 WITH last AS (
-    SELECT coalesce(max(recorded_until), '-infinity') AS recorded_until FROM billing.metering_runs
+    SELECT coalesce(max(recorded_until), '1970-01-01Z') AS recorded_until FROM billing.metering_runs
 )
 INSERT INTO billing.metering_runs (
     opened_by, recorded_after, recorded_until, occurred_from, occurred_until, events_arrived, buckets_queued)

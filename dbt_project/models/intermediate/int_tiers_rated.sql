@@ -19,11 +19,11 @@ usage_by_tier as (
         tiers.up_to,
         tiers.unit_amount,
         tiers.flat_amount,
-        case
+        trim_scale(case
             when segments.model = 'volume' then segments.charge_quantity
             when tiers.tier = 1 then least(segments.charge_quantity, coalesce(tiers.up_to, segments.charge_quantity))
             else least(segments.charge_quantity, coalesce(tiers.up_to, segments.charge_quantity)) - tiers.over
-        end as tier_quantity
+        end) as tier_quantity
     from segments
     inner join tiers on tiers.price_version_id = segments.price_version_id
     where case
@@ -36,11 +36,13 @@ usage_by_tier as (
 )
 
 select
-    *,
-    tier_quantity * unit_amount as usage_amount,
-    case
-        when model = 'flat' then flat_amount * segment_days / cycle_days
-        when charge_quantity <= 0 and not charge_zero_flat then 0
-        else flat_amount
-    end as fixed_amount
+    usage_by_tier.*,
+    trim_scale(tier_quantity * unit_amount) as usage_amount,
+    trim_scale(
+        case
+            when model = 'flat' then flat_amount * segment_days / cycle_days
+            when charge_quantity <= 0 and not charge_zero_flat then 0
+            else flat_amount
+        end
+    ) as fixed_amount
 from usage_by_tier

@@ -11,11 +11,6 @@
 }}
 
 -- An increment of few windows reads each by the events' own key; one of many reads the months once and sorts them into windows.
-{%- set queued = 0 -%}
-{%- if execute and is_incremental() -%}
-    {%- set queued = run_query("select count(*) from " ~ source('billing', 'buckets_to_meter')).columns[0].values()[0] | int -%}
-{%- endif %}
-
 with
 
 queue as (
@@ -42,7 +37,7 @@ metered_events as (
         {{ dimension_slice('events', 'meters') }} as dimensions,
         meters.aggregation,
         {{ meter_value('events', 'meters') }} as metered_value
-    {%- if queued > 20000 %}
+    {%- if queued_buckets() | int > 20000 %}
     from {{ ref('stg_landing__usage_events') }} as events
     inner join meters on meters.event_name = events.event_name
     inner join queue

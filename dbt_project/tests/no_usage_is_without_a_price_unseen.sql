@@ -1,0 +1,3 @@
+{{ config(tags=['finance'], severity='warn') }}
+-- Usage that no bill holds. The gate holds the team concerned; here it is named.
+select * from {{ ref('int_usage_unpriced') }}

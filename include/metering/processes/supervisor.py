@@ -96,6 +96,23 @@ def start(settings: Settings, component: Component) -> Record:
     return remember(settings, component.name, process.pid, component.port, log)
 
 
+def run_to_end(settings: Settings, component: Component) -> None:
+    """Run a program that ends by itself; raise `BillingError` with its log's last lines where it fails."""
+    log = log_file(settings, component.name)
+    with log.open("ab") as output:
+        status = subprocess.run(
+            list(component.command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=component.environment or None,
+            cwd=settings.home,
+            check=False,
+        ).returncode
+    if status != 0:
+        raise BillingError(f"{component.title} failed.{tail(log)}", f"Its whole log is {log}.")
+
+
 def remember(settings: Settings, name: str, pid: int, port: int | None, log: Path) -> Record:
     """Record a process that was started otherwise."""
     try:

@@ -41,14 +41,29 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def services(settings: Settings) -> list[Component]:
-    """The project's own services."""
-    environment = {
+def own_environment(settings: Settings) -> dict[str, str]:
+    """The environment of the project's own programs."""
+    return {
         **airflow.inherited(),
         **airflow.quiet(),
         "BILLING_HOME": str(settings.home),
         "PYTHONPATH": str(PROJECT_ROOT / "include"),
     }
+
+
+def deployment(settings: Settings) -> Component:
+    """Deploys the dbt models, and ends."""
+    return Component(
+        name="deploy-models",
+        title="The deployment of the models",
+        command=[sys.executable, "-P", "-m", "metering.deployment"],
+        environment=own_environment(settings),
+    )
+
+
+def services(settings: Settings) -> list[Component]:
+    """The project's own services."""
+    environment = own_environment(settings)
 
     def service(name: str, title: str, port: int, setting: str, health: str, *arguments: str) -> Component:
         return Component(
@@ -89,7 +104,8 @@ def airflow_components(settings: Settings) -> list[Component]:
             command=["api-server"],
             port=settings.airflow_port,
             port_setting="BILLING_AIRFLOW_PORT",
-            ready=lambda: _answers(f"{airflow.airflow_url(settings)}/api/v2/version"),
+            # The tasks' side of it builds itself at its first request; that is ours, so that no task has to wait for it.
+            ready=lambda: _answers(f"{airflow.airflow_url(settings)}/execution/health", timeout=60),
         ),
         *(
             Component(
@@ -159,12 +175,14 @@ class _Start:
             with self.timed("postgres", "PostgreSQL runs"):
                 self.start_postgres()
             migrated = pool.submit(self.migrate)
-            airflow_ready = pool.submit(self.start_airflow, launcher, migrated.result) if launcher else None
+            deployed = pool.submit(self.deploy, migrated.result)
+            airflow_ready = pool.submit(self.start_airflow, launcher, deployed.result) if launcher else None
             migrated.result()
             with self.timed("services", "The services answer") if self.services else contextlib.nullcontext():
                 started = [(part, self.started(part, supervisor.start(self.settings, part))) for part in self.services]
                 for part, record in started:
                     supervisor.wait_ready(part, record, READY_TIMEOUT)
+            deployed.result()
             if airflow_ready:
                 airflow_ready.result()
 
@@ -187,17 +205,33 @@ class _Start:
         with self.timed("migrations", "The billing database is up to date"):
             migrate.migrate(self.settings.database_url)
 
-    def start_airflow(self, launcher: airflow.Launcher, billing_is_migrated: Callable[[], None]) -> None:
+    def deploy(self, billing_is_migrated: Callable[[], None]) -> None:
+        billing_is_migrated()
+        with self.timed("models", "The models are deployed"):
+            # In a process of its own: dbt's imports would hold up everything that starts beside it.
+            supervisor.run_to_end(self.settings, deployment(self.settings))
+
+    def start_airflow(self, launcher: airflow.Launcher, billing_is_ready: Callable[[], None]) -> None:
         with self.timed("airflow", "Airflow runs"):
             began = datetime.now().astimezone()
-            records: list[tuple[Component, Record]] = []
-            for part in self.airflow:
-                if part.name == "airflow-scheduler":  # from here on all need the databases, and DAGs may run
-                    launcher.run("db", "migrate")
-                    billing_is_migrated()
-                records.append((part, self.started(part, launcher.start(part))))
-            for part, record in records:
-                supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT)
+            records: dict[str, tuple[Component, Record]] = {}
+
+            def start(*names: str) -> None:
+                for part in self.airflow:
+                    if part.name.removeprefix("airflow-") in names:
+                        records[part.name] = (part, self.started(part, launcher.start(part)))
+
+            def wait() -> None:
+                for part, record in records.values():
+                    supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT)
+
+            start("api-server")  # needs no database to begin, and longest of all until it answers
+            launcher.run("db", "migrate")
+            start("dag-processor", "triggerer")
+            billing_is_ready()
+            wait()
+            start("scheduler")  # last: from here on DAGs run, and their tasks need everything else
+            wait()
 
     def started(self, part: Component, record: Record) -> Record:
         self.report.started.append(part.name)
@@ -320,11 +354,11 @@ def _one_at_a_time(settings: Settings, say: Say) -> Iterator[None]:
         yield
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, timeout: float = 2) -> bool:
     import httpx
 
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=timeout, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 from house import BILLS, DEFAULTS, Pool, Tag
-from operators.metering import metering_task, window
+from operators.metering_task import metering_task, window
 from operators.transform import TransformOperator
 
 # What a gate finds wrong is as wrong a minute later.

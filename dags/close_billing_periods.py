@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 from house import DEFAULTS, Pool, Tag
-from operators.metering import metering_task
+from operators.metering_task import metering_task
 
 with DAG(
     dag_id="close_billing_periods",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 from house import BILLS, DEFAULTS, Tag
-from operators.metering import metering_task
+from operators.metering_task import metering_task
 
 with DAG(
     dag_id="evaluate_alerts",

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, RetryRule
 from house import DEFAULTS, Pool, Tag
-from operators.metering import metering_task
+from operators.metering_task import metering_task
 from operators.transform import TransformOperator
 
 # A difference does not go away by looking again.

@@ -28,8 +28,6 @@ class TransformOperator(BaseOperator):
         from metering import transform
 
         results = transform.build(self.select).results
-        for result in results:
-            self.log.info("%(kind)s %(name)s: %(status)s, %(rows)s rows, %(seconds)s s", result)
         return {
             "models": sum(result["kind"] == "model" for result in results),
             "tests": sum(result["kind"] != "model" for result in results),

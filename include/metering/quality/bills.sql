@@ -109,7 +109,8 @@ LEFT JOIN (
     ON now.team_id = batch.team_id AND now.subscription_key = batch.subscription_key
     AND now.about_period_start = batch.period_start AND now.meter_id = before.meter_id
 JOIN billing.meters AS meters ON meters.meter_id = before.meter_id
-WHERE batch.ended AND abs(coalesce(now.quantity, 0) - before.quantity) > %(usage_moved)s * abs(before.quantity)
+WHERE batch.ended AND before.quantity <> 0
+    AND abs(coalesce(now.quantity, 0) - before.quantity) > %(usage_moved)s * abs(before.quantity)
 
 -- name: first_bill
 -- It is the first bill of a subscription.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from airflow.sdk import task
-
-log = logging.getLogger(__name__)
 
 
 def metering_task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -28,9 +25,7 @@ def metering_task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             from metering import database
 
             with database.connect(application=f"airflow-{function.__name__}") as connection:
-                outcome = function(connection, *args, **kwargs)
-            log.info("%s: %s", function.__name__, outcome)
-            return outcome
+                return function(connection, *args, **kwargs)
 
         # Airflow gives a function what its signature names; the connection is ours to give.
         signature = inspect.signature(function)

@@ -103,9 +103,10 @@ def report(outcome: Outcome, settings: Settings) -> None:
             f"{events.sent} events sent: {events.landed} landed, {events.duplicate} were duplicates, "
             f"{events.quarantined} are in quarantine."
         )
+    submitted = outcome.submissions
     print(
-        f"{outcome.submissions['sent']} submissions sent to Stripe now, {outcome.submissions['confirmed']} confirmed by its "
-        f"own totals ({outcome.submissions['sent_in_all']} and {outcome.submissions['confirmed_in_all']} since ever)."
+        f"{submitted['sent']} submissions sent to Stripe now, {submitted['confirmed']} confirmed by its own totals "
+        f"({submitted['sent_in_all']} and {submitted['confirmed_in_all']} since ever)."
     )
     right = len(outcome.bills) - len(outcome.wrong_bills)
     print(f"{right} of {len(outcome.bills)} bills are exactly what was expected.")

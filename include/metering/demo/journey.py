@@ -100,8 +100,8 @@ def _submit(connection: psycopg.Connection[DictRow], airflow: AirflowApi, settin
     with stripe.travelling():
         for moment in moments:
             display.say(
-                f"Stripe takes usage of the last 35 days only, so the emulator's clock is put to {moment:%Y-%m-%d}, a day "
-                "after that month's end."
+                f"Stripe takes usage of the last 35 days only, so the emulator's clock is put to {moment:%Y-%m-%d}, "
+                "a day after that month's end."
             )
             stripe.move(moment)
             _run(airflow, display, "submit_usage_to_stripe", f"usage submitted to Stripe by {moment:%Y-%m-%d}")

@@ -100,8 +100,8 @@ class Outcome:
         if self.wrong_bills:
             first = self.wrong_bills[0]
             raise BillingError(
-                f"{len(self.wrong_bills)} of {len(self.bills)} bills are not what was expected; the first is {first.team} "
-                f"{first.period}: expected {first.expected} {first.currency}, and it is {first.actual}.",
+                f"{len(self.wrong_bills)} of {len(self.bills)} bills are not what was expected; the first is "
+                f"{first.team} {first.period}: expected {first.expected} {first.currency}, and it is {first.actual}.",
                 "If other usage than the demo's was sent here, that is why; else it is our mistake.",
             )
         if self.differences:

@@ -130,7 +130,7 @@ class UsageFile:
                 taken.append(line)
                 yield line.text + "\n"
 
-        rows = csv.reader(feed(), delimiter=delimiter)
+        rows = csv.reader(feed(), delimiter=delimiter, strict=True)
         while True:
             taken.clear()
             try:
@@ -146,7 +146,7 @@ class UsageFile:
                 problem = f"The row has {len(row)} columns; the header has {len(header)}."
             if problem and len(taken) > 1:
                 again.extendleft(reversed(taken[1:]))
-                rows = csv.reader(feed(), delimiter=delimiter)
+                rows = csv.reader(feed(), delimiter=delimiter, strict=True)
                 problem = "The row has a quote that is not closed."
             first = taken[0]
             if problem:

@@ -20,8 +20,8 @@ COMMENT ON COLUMN billing.stripe_meters.archived_since IS
     'Since when the meter is deactivated at Stripe; nothing is sent for it until it is active again.';
 
 CREATE TABLE billing.stripe_windows (
-    team_id      integer NOT NULL REFERENCES billing.teams,
-    meter_id     integer NOT NULL REFERENCES billing.meters,
+    team_id      integer NOT NULL,
+    meter_id     integer NOT NULL,
     dimensions   jsonb NOT NULL DEFAULT '{}',
     window_start timestamptz NOT NULL,
     window_end   timestamptz NOT NULL,

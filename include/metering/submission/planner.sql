@@ -7,9 +7,14 @@ SELECT pg_advisory_xact_lock(7101);
 INSERT INTO billing.stripe_windows (team_id, meter_id, dimensions, window_start, window_end, event_at)
 SELECT team_id, meter_id, dimensions, window_start, window_end,
        date_trunc('second', window_start + (window_end - window_start) / 2)
-FROM marts.fct_stripe_usage
+FROM marts.fct_stripe_usage AS usage
 WHERE quantity <> 0
-ON CONFLICT DO NOTHING;
+  AND NOT EXISTS (
+      SELECT FROM billing.stripe_windows AS address
+      WHERE (address.team_id, address.meter_id, address.window_start, address.window_end, address.dimensions)
+          = (usage.team_id, usage.meter_id, usage.window_start, usage.window_end, usage.dimensions)
+  )
+ORDER BY team_id, meter_id, window_start;
 
 -- name: record_targets
 -- A revision of the target for each window whose quantity in the mart is another than the last we recorded.
@@ -25,7 +30,8 @@ LEFT JOIN LATERAL (
     ORDER BY target.revision DESC
     LIMIT 1
 ) AS last ON true
-WHERE usage.quantity IS DISTINCT FROM last.quantity;
+WHERE usage.quantity IS DISTINCT FROM last.quantity
+ORDER BY team_id, meter_id, window_start;
 
 -- name: record_vanished
 -- Target zero for each window that the mart has no more: its usage was withdrawn, or its period was cut anew.
@@ -134,16 +140,7 @@ WHERE (owed.team_id, owed.meter_id, owed.window_start, owed.window_end, owed.dim
 -- name: add_submissions
 -- One submission of the difference for each window that owes something, can be sent and has none open. The identifier says
 -- which window, which in turn, and what: the same identifier always means the same payload.
-INSERT INTO billing.stripe_submissions
-    (team_id, meter_id, dimensions, window_start, window_end, sequence, quantity, payload, identifier)
-SELECT
-    team_id, meter_id, dimensions, window_start, window_end, sequence, quantity, payload,
-    'mb1-' || left(encode(sha256(convert_to(concat_ws('|',
-        stripe_customer_id, event_name, extract(epoch FROM window_start)::bigint, extract(epoch FROM window_end)::bigint,
-        dimensions::text), 'UTF8')), 'hex'), 32)
-    || '-s' || sequence
-    || '-' || left(encode(sha256(convert_to(payload::text, 'UTF8')), 'hex'), 16)
-FROM (
+WITH sendable AS MATERIALIZED (
     SELECT
         owed.*,
         jsonb_build_object(
@@ -154,8 +151,18 @@ FROM (
         ) AS payload
     FROM stripe_owed AS owed
     WHERE can_be_sent AND held_code IS NULL AND NOT is_open
-) AS sendable
-ORDER BY window_start, team_id, meter_id;
+)
+INSERT INTO billing.stripe_submissions
+    (team_id, meter_id, dimensions, window_start, window_end, sequence, quantity, payload, identifier)
+SELECT
+    team_id, meter_id, dimensions, window_start, window_end, sequence, quantity, payload,
+    'mb1-' || left(encode(sha256(convert_to(concat_ws('|',
+        stripe_customer_id, event_name, extract(epoch FROM window_start)::bigint, extract(epoch FROM window_end)::bigint,
+        dimensions::text), 'UTF8')), 'hex'), 32)
+    || '-s' || sequence
+    || '-' || left(encode(sha256(convert_to(payload::text, 'UTF8')), 'hex'), 16)
+FROM sendable
+ORDER BY team_id, meter_id, window_start;
 
 -- name: count_owed
 -- What planning found, in numbers of windows.

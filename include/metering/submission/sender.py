@@ -63,6 +63,9 @@ def send(connection: psycopg.Connection[DictRow], server: Stripe, *, patience: f
 
 class _Sender:
     def __init__(self, connection: psycopg.Connection[DictRow], server: Stripe, patience: float) -> None:
+        if not connection.autocommit:
+            # Else every claim would be a savepoint of one long transaction, and a crash would forget all of them.
+            raise ValueError("sending needs an autocommit connection")
         self._connection = connection
         self._server = server
         self._patience = patience
@@ -72,6 +75,7 @@ class _Sender:
         self._failure: BillingError | None = None
         self._clock = (server.now(connection), time.monotonic())
         self._outstanding = 0
+        self._due = 0
         self._silent = 0
         self._progress = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -230,6 +234,9 @@ class _Sender:
     def _wait(self) -> bool:
         """Wait until something may be due again; False where nothing is, or patience has ended."""
         outlook = self._outlook()
+        if outlook["due"] != self._due:
+            # Another submitter may be the one who works.
+            self._due, self._progress = outlook["due"], time.monotonic()
         left = self._progress + self._patience - time.monotonic()
         if not outlook["due"] or left <= 0:
             return False

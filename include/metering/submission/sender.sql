@@ -16,9 +16,11 @@ WITH abandoned AS (
     FROM billing.stripe_submissions
     WHERE state = 'in_flight'
       AND (lease_until < clock_timestamp()
-           OR lease_owner NOT IN (
-               SELECT pid || '@' || extract(epoch FROM backend_start) FROM pg_stat_activity
-               WHERE backend_start IS NOT NULL))
+           OR NOT EXISTS (
+               -- Another role's session shows its pid only: then it is taken to be the owner.
+               SELECT FROM pg_stat_activity
+               WHERE pid = split_part(lease_owner, '@', 1)::integer
+                 AND (backend_start IS NULL OR pid || '@' || extract(epoch FROM backend_start) = lease_owner)))
 ), busy AS (
     SELECT DISTINCT team_id, meter_id
     FROM billing.stripe_submissions

@@ -8,7 +8,7 @@ EXAMPLES = ["./billing down"]
 def down() -> None:
     """Stop everything that up or demo started.
 
-    What is stored stays, and the next `./billing up` goes on with it. A database that DATABASE_URL names goes on running.
+    What is stored stays, and the next `./billing up` goes on with it. A database that DATABASE_URL names runs on.
     """
     from metering import settings
     from metering.cli.console import say

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -127,7 +128,7 @@ def remember(settings: Settings, name: str, pid: int, port: int | None, log: Pat
     return record
 
 
-def wait_ready(component: Component, record: Record, seconds: float) -> None:
+def wait_ready(component: Component, record: Record, seconds: float, given_up: threading.Event | None = None) -> None:
     """Wait until a component is ready; raise `BillingError` with its log's last lines where it ends or is too slow."""
     until = time.monotonic() + seconds
     while True:
@@ -135,6 +136,8 @@ def wait_ready(component: Component, record: Record, seconds: float) -> None:
             raise BillingError(f"{component.title} stopped right after its start.{tail(record.log)}", _read_log(record))
         if _is_ready(component):
             return
+        if given_up and given_up.is_set():
+            raise BillingError(f"{component.title} is no longer waited for.")
         if time.monotonic() > until:
             raise BillingError(
                 f"{component.title} did not become ready within {seconds:.0f} seconds.{tail(record.log)}",

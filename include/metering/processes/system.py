@@ -7,6 +7,7 @@ import errno
 import fcntl
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,7 @@ def airflow_components(settings: Settings) -> list[Component]:
             command=["api-server"],
             port=settings.airflow_port,
             port_setting="BILLING_AIRFLOW_PORT",
-            # The tasks' side of it builds itself at its first request; that is ours, so that no task has to wait for it.
+            # The side that tasks talk to is built at its first request: let that be ours, and no task waits for it.
             ready=lambda: _answers(f"{airflow.airflow_url(settings)}/execution/health", timeout=60),
         ),
         *(
@@ -165,6 +166,7 @@ class _Start:
         self.report = report
         self.services = [part for part in services(settings) if part.name in missing]
         self.airflow = [part for part in airflow_components(settings) if part.name in missing]
+        self.given_up = threading.Event()
 
     def run(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -172,6 +174,7 @@ class _Start:
             # Airflow takes longest, so its imports begin while PostgreSQL is made.
             launcher = stack.enter_context(airflow.Launcher(self.settings)) if self.airflow else None
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=8))
+            stack.callback(self.given_up.set)  # whoever still waits when this ends, waits in vain
             with self.timed("postgres", "PostgreSQL runs"):
                 self.start_postgres()
             migrated = pool.submit(self.migrate)
@@ -181,7 +184,7 @@ class _Start:
             with self.timed("services", "The services answer") if self.services else contextlib.nullcontext():
                 started = [(part, self.started(part, supervisor.start(self.settings, part))) for part in self.services]
                 for part, record in started:
-                    supervisor.wait_ready(part, record, READY_TIMEOUT)
+                    supervisor.wait_ready(part, record, READY_TIMEOUT, self.given_up)
             deployed.result()
             if airflow_ready:
                 airflow_ready.result()
@@ -223,7 +226,7 @@ class _Start:
 
             def wait() -> None:
                 for part, record in records.values():
-                    supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT)
+                    supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT, self.given_up)
 
             start("api-server")  # needs no database to begin, and longest of all until it answers
             launcher.run("db", "migrate")
@@ -321,7 +324,10 @@ def _refuse_taken_ports(missing: list[Component]) -> None:
 
 def _refuse_unusable_home(settings: Settings) -> None:
     try:
-        settings.run.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL's own user passes through the first two and reads in neither; the others are nobody else's.
+        for folder, mode in ((settings.home, 0o711), (settings.logs, 0o711), (settings.run, 0o700)):
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        settings.airflow_home.mkdir(mode=0o700, exist_ok=True)
         probe = settings.run / ".writable"
         probe.write_text("yes")
         probe.unlink()

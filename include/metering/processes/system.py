@@ -231,6 +231,8 @@ class _Start:
             start("api-server")  # needs no database to begin, and longest of all until it answers
             launcher.run("db", "migrate")
             start("dag-processor", "triggerer")
+            # A task whose pool is not there waits for ever.
+            launcher.run("pools", "import", str(PROJECT_ROOT / "plugins" / "pools.json"))
             billing_is_ready()
             wait()
             start("scheduler")  # last: from here on DAGs run, and their tasks need everything else

@@ -19,6 +19,7 @@ from metering import statements
 from metering.database import rows
 from metering.errors import BillingError
 from metering.submission.client import Stripe, explained
+from metering.submission.planner import require_mart
 
 TEAM_METADATA = "billing_team"
 
@@ -32,6 +33,7 @@ def sync(connection: psycopg.Connection[DictRow], server: Stripe) -> dict[str, i
     deactivated is marked, and its windows are held until it is mended. Raises `BillingError` where the account is
     another than the one these records are about, or, after all others are done, where Stripe refused a customer.
     """
+    require_mart(connection)
     connection.execute(SQL["take_turn"])
     try:
         meters = _sync_meters(connection, server)

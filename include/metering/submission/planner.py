@@ -29,6 +29,7 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
     clock), `waiting` (an earlier submission has no outcome yet) and `stopped` (the team is on hold, the period's
     invoice is final, or the customer or meter is not made at Stripe).
     """
+    require_mart(connection)
     moments = {"now": stripe_now, "oldest": stripe_now - OLDEST}
     with connection.transaction():
         connection.execute(SQL["take_turn"])
@@ -44,6 +45,15 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
         counts = one(connection, SQL["count_owed"])
         connection.execute("DROP TABLE stripe_owed")
     return {"windows": windows, "targets": targets, "planned": planned, **counts}
+
+
+def require_mart(connection: psycopg.Connection[DictRow]) -> None:
+    """Raise `BillingError` where usage was never rated in this database."""
+    if not one(connection, SQL["is_built"])["is_built"]:
+        raise BillingError(
+            "There is no marts.fct_stripe_usage: usage was never rated here.",
+            "Run the DAG aggregate_usage once, or `./billing demo`.",
+        )
 
 
 def preview(

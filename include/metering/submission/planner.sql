@@ -1,3 +1,7 @@
+-- name: is_built
+-- Whether the mart that planning reads is there.
+SELECT to_regclass('marts.fct_stripe_usage') IS NOT NULL AS is_built;
+
 -- name: take_turn
 -- Planners and those who decide unknown outcomes take turns, until the end of the transaction.
 SELECT pg_advisory_xact_lock(7101);

@@ -22,7 +22,7 @@ class Transport(stripe.HTTPClient):
     name = "urllib3"
 
     def __init__(self, url: str, *, connect_timeout: float, read_timeout: float, connections: int) -> None:
-        """`url` is the server that most requests go to: a proxy that the environment names for it is used for all."""
+        """`url` is the server of all requests. A proxy that the environment names is used, except on loopback."""
         super().__init__()
         options: dict[str, Any] = {
             "maxsize": connections,
@@ -35,7 +35,7 @@ class Transport(stripe.HTTPClient):
         proxy = getproxies().get(server.scheme)
         self._pool: urllib3.PoolManager = (
             urllib3.ProxyManager(proxy, **options)
-            if proxy and not proxy_bypass(server.netloc)
+            if proxy and server.hostname not in ("127.0.0.1", "localhost", "::1") and not proxy_bypass(server.netloc)
             else urllib3.PoolManager(**options)
         )
 

@@ -7,7 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from metering.database import connect
+from metering.errors import BillingError
 from metering.submission import planner
 
 from .conftest import NOON, TODAY, Billing, Emulator
@@ -159,6 +162,13 @@ def test_planning_twice_or_twice_at_once_plans_once(billing: Billing, database_u
         thread.join()
     assert billing.states() == {"pending": 100}
     assert billing.plan()["planned"] == 0
+
+
+def test_before_usage_was_ever_rated_a_sentence_says_so(billing: Billing) -> None:
+    billing.connection.execute("DROP TABLE marts.fct_stripe_usage")
+    for task in (billing.prepare, billing.plan):
+        with pytest.raises(BillingError, match="never rated"):
+            task()
 
 
 def test_a_preview_keeps_nothing(billing: Billing) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "include"))
 
@@ -73,7 +75,9 @@ def bodies(events: int, batch: int, repeated: float) -> list[bytes]:
     return made
 
 
-async def send(address: str, key: str, work: list[bytes], connections: int) -> tuple[float, list[float], dict[str, int]]:
+async def send(
+    address: str, key: str, work: list[bytes], connections: int
+) -> tuple[float, list[float], dict[str, int]]:
     """Send all bodies over so many connections; return seconds, each request's seconds, and the sum of the replies."""
     queue, latencies = iter(work), []
     tally = {"accepted": 0, "duplicate": 0, "quarantined": 0, "refused": 0}
@@ -96,6 +100,17 @@ async def send(address: str, key: str, work: list[bytes], connections: int) -> t
         started = time.perf_counter()
         await asyncio.gather(*(one() for _ in range(connections)))
         return time.perf_counter() - started, latencies, tally
+
+
+def landing_backend(url: str) -> psutil.Process | None:
+    """The server process on whose connection the service lands, where it runs on this machine."""
+    with database.connect(url) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'billing-ingestion' ORDER BY backend_start DESC"
+        ).fetchone()
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(found["pid"]) if found else None
+    return None
 
 
 async def main() -> None:
@@ -125,13 +140,21 @@ async def main() -> None:
                     await asyncio.sleep(0.1)
         work = bodies(arguments.events, arguments.batch, arguments.repeated)
         await send(address, key, bodies(1_000, 100, 0), 2)  # connections, caches and partitions are there
+        processes = {"client": psutil.Process(), "service": psutil.Process(service.pid)}
+        if backend := landing_backend(url):
+            processes["PostgreSQL"] = backend
+        before = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
         seconds, latencies, tally = await send(address, key, work, arguments.connections)
+        spent = {name: sum(process.cpu_times()[:2]) - before[name] for name, process in processes.items()}
         memory = next(line for line in Path(f"/proc/{service.pid}/status").read_text().splitlines() if "VmHWM" in line)
         latencies.sort()
-        print(f"{arguments.events} events in batches of {arguments.batch}, {arguments.connections} connections: {tally}")
+        print(
+            f"{arguments.events} events in batches of {arguments.batch}, {arguments.connections} connections: {tally}"
+        )
         print(f"{arguments.events / seconds:,.0f} events/s, {len(latencies) / seconds:,.0f} requests/s")
+        print("processor: " + ", ".join(f"{n} {s / arguments.events * 1e6:.1f} µs/event" for n, s in spent.items()))
         p50, p99 = statistics.median(latencies), latencies[int(len(latencies) * 0.99)]
-        print(f"p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, peak memory of the service {memory.split()[1]} kB")
+        print(f"p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, the service's peak memory {memory.split()[1]} kB")
     finally:
         service.terminate()
         service.wait(30)

@@ -41,9 +41,12 @@ MAX_PROPERTIES = 16 * 1024
 _EPOCH = datetime(2000, 1, 1)
 _YEAR = 31_556_952_000_000  # microseconds of a mean year
 NULL = r"\N"
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(?P<zone>[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# The date and time to the microsecond, digits beyond it, the zone.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?)(?:(?<=\.\d{6})\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 _UTC = frozenset(("Z", "z", "+00:00", "-00:00"))
-_MICROSECOND = len("2026-10-25T02:30:00.123456")
+_MAX_WHOLE = 10**38
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MISSES = ("unknown_team", "unknown_event")
 
@@ -188,7 +191,7 @@ class Judge:
             message = f"The time {text[:80]!r} is not RFC 3339 with a zone, such as 2026-10-25T02:30:00Z."
             raise Rejected("invalid_time", "time", message)
         # Digits beyond the microsecond are cut off, never rounded up into another second, day or month.
-        local, zone = text[: min(match.start("zone"), _MICROSECOND)], match["zone"]
+        local, zone = match.groups()
         try:
             if zone in _UTC:
                 return datetime.fromisoformat(local), local
@@ -206,7 +209,7 @@ class Judge:
                 properties[name] = _property_number(name, value)
             elif kind is not int:
                 raise _invalid_property(name, "is neither a text, a number, true, false nor null")
-            elif not -(10**38) < value < 10**38:
+            elif not -_MAX_WHOLE < value < _MAX_WHOLE:
                 raise _invalid_property(name, "has more than 38 digits")
         try:
             text = to_json(properties)

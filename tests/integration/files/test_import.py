@@ -146,7 +146,8 @@ def test_the_azure_trace_meets_its_facts(connection: Connection) -> None:
     tally = import_file(Landing(connection), AZURE, mapping)
     assert (tally.read, tally.accepted, tally.duplicate, tally.quarantined) == (19_366, 19_366, 0, 0)
     facts = connection.execute(
-        "SELECT extract(hour FROM occurred_at)::int AS hour, count(*) AS requests, count(DISTINCT occurred_at) AS moments,"
+        "SELECT extract(hour FROM occurred_at)::int AS hour, count(*) AS requests,"
+        " count(DISTINCT occurred_at) AS moments,"
         " sum((properties ->> 'context_tokens')::numeric)::int AS context,"
         " sum((properties ->> 'generated_tokens')::numeric)::int AS generated,"
         " min(occurred_at) AS first, max(occurred_at) AS last, count(DISTINCT team_id) AS teams"

@@ -177,10 +177,10 @@ class _Start:
             stack.callback(self.given_up.set)  # whoever still waits when this ends, waits in vain
             with self.timed("postgres", "PostgreSQL runs"):
                 self.start_postgres()
-            migrated = pool.submit(self.migrate)
-            deployed = pool.submit(self.deploy, migrated.result)
+            with self.timed("migrations", "The billing database is up to date"):
+                self.migrate()
+            deployed = pool.submit(self.deploy)
             airflow_ready = pool.submit(self.start_airflow, launcher, deployed.result) if launcher else None
-            migrated.result()
             with self.timed("services", "The services answer") if self.services else contextlib.nullcontext():
                 started = [(part, self.started(part, supervisor.start(self.settings, part))) for part in self.services]
                 for part, record in started:
@@ -200,16 +200,15 @@ class _Start:
                 settings.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up`: it generates it."),
                 log=supervisor.log_file(settings, "postgres"),
             )
-        for url in (settings.database_url, settings.airflow_database_url):
-            postgres.ensure_database(settings.database_url, unquote(urlsplit(url).path.lstrip("/")))
-        airflow.claim_database(settings.airflow_database_url)
 
     def migrate(self) -> None:
-        with self.timed("migrations", "The billing database is up to date"):
-            migrate.migrate(self.settings.database_url)
+        """Make both databases; the billing one first, which refuses before anything is made beside what is not ours."""
+        _ensure_database(self.settings.database_url)
+        migrate.migrate(self.settings.database_url)
+        _ensure_database(self.settings.airflow_database_url)
+        airflow.claim_database(self.settings.airflow_database_url)
 
-    def deploy(self, billing_is_migrated: Callable[[], None]) -> None:
-        billing_is_migrated()
+    def deploy(self) -> None:
         with self.timed("models", "The models are deployed"):
             # In a process of its own: dbt's imports would hold up everything that starts beside it.
             supervisor.run_to_end(self.settings, deployment(self.settings))
@@ -300,6 +299,10 @@ def _settle(settings: Settings) -> Settings:
         BILLING_STRIPE_EMULATOR_PORT=str(settings.stripe_emulator_port),
         **kept,
     )
+
+
+def _ensure_database(url: str) -> None:
+    postgres.ensure_database(url, unquote(urlsplit(url).path.lstrip("/")))
 
 
 def _refuse_other_configuration(settings: Settings) -> None:

@@ -66,7 +66,8 @@ def _catalog(**subscription: Any) -> dict[str, Any]:
             {"effective_from": datetime(2020, 1, 1, tzinfo=UTC), "model": "graduated", "tiers": API},
             {"effective_from": datetime(2026, 10, 15, tzinfo=UTC), "model": "graduated", "tiers": API}]},
         {"price": "search", "meter": "calls", "currency": "USD", "match": {"endpoint": "search"}, "versions": [
-            {"effective_from": datetime(2020, 1, 1, tzinfo=UTC), "model": "per_unit", "tiers": [{"unit_amount": "1"}]}]},
+            {"effective_from": datetime(2020, 1, 1, tzinfo=UTC), "model": "per_unit", "tiers": [
+                {"unit_amount": "1"}]}]},
         {"price": "fee", "meter": "jobs", "currency": "USD", "match": {}, "versions": [
             {"effective_from": datetime(2020, 1, 1, tzinfo=UTC), "model": "flat", "tiers": [{"flat_amount": "31"}]}]},
     ]  # fmt: skip

@@ -36,3 +36,7 @@ RETURNING team_id;
 -- What a check found, in numbers.
 INSERT INTO billing.gate_results (gate, run_id, expectation, severity, success, observed, checked_at)
 VALUES (%(gate)s, %(run_id)s, %(expectation)s, %(severity)s, %(success)s, %(observed)s::jsonb, clock_timestamp());
+
+-- name: plan_for_sets
+-- For the rest of the transaction: see the macro of the same name in the dbt project.
+SET LOCAL enable_nestloop = off;

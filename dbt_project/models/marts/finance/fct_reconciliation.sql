@@ -110,13 +110,13 @@ billed as (
 ),
 
 latest_targets as (
-    select distinct on (team_id, meter_id, window_start, dimensions)
+    select distinct on (team_id, meter_id, window_start, window_end, dimensions)
         team_id,
         meter_id,
         window_start,
         quantity
     from {{ source('billing', 'stripe_targets') }}
-    order by team_id, meter_id, window_start, dimensions, revision desc
+    order by team_id, meter_id, window_start, window_end, dimensions, revision desc
 ),
 
 ledger as (

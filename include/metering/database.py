@@ -11,7 +11,9 @@ from metering import settings as settings_module
 from metering.errors import BillingError
 
 
-def connect(url: str | None = None, *, application: str = "billing", autocommit: bool = True) -> psycopg.Connection[DictRow]:
+def connect(
+    url: str | None = None, *, application: str = "billing", autocommit: bool = True
+) -> psycopg.Connection[DictRow]:
     """Open a connection to the billing database, rows as dictionaries, the session's zone UTC.
 
     Autocommit, so that a `with connection.transaction():` is a real transaction whose end is a real commit, and never

@@ -4,6 +4,7 @@
         incremental_strategy='record_versions',
         on_schema_change='fail',
         tags=['usage'],
+        pre_hook='{{ plan_for_sets() if queued_buckets() | int > 20000 }}',
         post_hook='analyze {{ this }}',
         indexes=[
             {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'recorded_from'], 'unique': true},

@@ -11,7 +11,7 @@ this one tries again by itself. Bills of held teams stay open and are listed in 
 **Safe to run again?** Always: a period becomes final once.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG
 from house import DEFAULTS, Pool, Tag
@@ -22,7 +22,6 @@ with DAG(
     description="Makes the bills of ended billing periods final.",
     doc_md=__doc__,
     schedule="45 * * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     # A metering run that is open closes within minutes.

@@ -11,8 +11,6 @@ nothing red: the failure stands in `billing.alert_events` and is tried again by 
 not delivered again.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG
 from house import BILLS, DEFAULTS, Tag
 from operators.metering_task import metering_task
@@ -22,7 +20,6 @@ with DAG(
     description="Triggers and delivers the alerts whose threshold an open bill has reached.",
     doc_md=__doc__,
     schedule=[BILLS],
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

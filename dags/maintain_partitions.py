@@ -9,8 +9,6 @@ themselves, only slower. Step by step: `docs/runbooks/maintain_partitions.md`.
 **Safe to run again?** Always: what is there stays as it is.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG
 from house import DEFAULTS, Tag
 from operators.metering_task import metering_task
@@ -20,7 +18,6 @@ with DAG(
     description="Makes month partitions ahead and opens billing periods.",
     doc_md=__doc__,
     schedule="0 3 * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -10,8 +10,6 @@ Usage that Stripe is still counting (`settling`) is no difference yet. What each
 **Safe to run again?** Always: it reads, and writes only its own report.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, RetryRule
 from house import DEFAULTS, Pool, Tag
 from operators.metering_task import metering_task
@@ -27,7 +25,6 @@ with DAG(
     description="Compares usage at every step from raw events to Stripe.",
     doc_md=__doc__,
     schedule="30 4 * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

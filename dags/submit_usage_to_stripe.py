@@ -13,8 +13,6 @@ is still owed. A submission that Stripe refuses makes nothing red: it stands wit
 outcome is unknown is looked up before anything else is sent for the same window.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG
 from house import DEFAULTS, Pool, Tag
 from operators.metering_task import metering_task
@@ -24,7 +22,6 @@ with DAG(
     description="Plans, sends and confirms what Stripe still lacks.",
     doc_md=__doc__,
     schedule="20 * * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULTS, "pool": Pool.STRIPE_API.value},

@@ -1,8 +1,8 @@
 """Puts the commands together, and turns what goes wrong into a sentence.
 
 A command is a module `metering.cli.<name>` with a function `<name>` for Typer to call, `EXAMPLES` for its help, and,
-where it needs one, a `CONTEXT` of Typer settings. It imports nothing heavy before it is called, because
-`./billing --help` reads all of them.
+where it needs one, a `CONTEXT` of Typer settings; or with an `app` of its own where it has commands in turn. It imports
+nothing heavy before it is called, because `./billing --help` reads all of them.
 """
 
 from __future__ import annotations
@@ -12,31 +12,36 @@ import os
 import sys
 import tempfile
 import traceback
-from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+import metering.cli
 from metering.cli import __version__
 from metering.cli.console import complain
 from metering.errors import BillingError
 
-COMMANDS = ("demo", "up", "down", "status", "ingest", "test", "airflow", "dbt", "psql")
-"""The commands in the order in which help lists them; those that are not part of this checkout are left out."""
+ORDER = ("demo", "up", "down", "status", "ingest", "prices", "stripe", "test", "airflow", "dbt", "psql")
+"""The order in which help lists commands; what is not named here comes after."""
+HELPERS = ("__main__", "app", "console")
 
 
 class Commands(TyperGroup):
     """Commands that are imported when they are asked for, so that none waits for what another needs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in COMMANDS if find_spec(f"metering.cli.{name}")]
+        found = {module.name for module in iter_modules(metering.cli.__path__)} - {*HELPERS}
+        return [name for name in ORDER if name in found] + sorted(found - {*ORDER})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"metering.cli.{cmd_name}")
+        if hasattr(module, "app"):
+            return typer.main.get_command(module.app)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         examples = "\n".join(f"  {example}" for example in module.EXAMPLES)
         single.command(

@@ -15,8 +15,6 @@ failure: see `billing.holds`. Step by step: `docs/runbooks/aggregate_usage.md`.
 trigger the DAG by hand and fill in *from* and *until*.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG, CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 from house import BILLS, DEFAULTS, Pool, Tag
 from operators.metering_task import metering_task, window
@@ -35,7 +33,6 @@ with DAG(
     description="Meters, rates and gates everything that arrived since the last run.",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

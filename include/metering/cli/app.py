@@ -42,6 +42,8 @@ class Commands(TyperGroup):
         module = importlib.import_module(f"metering.cli.{cmd_name}")
         if hasattr(module, "app"):
             return typer.main.get_command(module.app)
+        if hasattr(module, "app"):
+            return typer.main.get_command(module.app)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         examples = "\n".join(f"  {example}" for example in module.EXAMPLES)
         single.command(

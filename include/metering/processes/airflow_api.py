@@ -117,26 +117,6 @@ class AirflowApi:
         """Let a DAG run."""
         self._json("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def is_paused(self, dag_id: str) -> bool:
-        """Whether a DAG waits to be let run."""
-        return bool(self._json("GET", f"/dags/{dag_id}")["is_paused"])
-
-    def run_now(self, dag_id: str) -> str:
-        """Have a DAG run now and return the run's id.
-
-        A paused DAG is let run: its schedule begins with a run of its own, and a second would do the same again.
-        One that is not paused is triggered.
-        """
-        if self.is_paused(dag_id):
-            self.unpause(dag_id)
-            until = time.monotonic() + 10
-            while time.monotonic() < until:
-                runs = self._json("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "-run_after", "limit": 1})
-                if runs["dag_runs"]:
-                    return str(runs["dag_runs"][0]["dag_run_id"])
-                time.sleep(0.3)
-        return self.trigger(dag_id)
-
     def wait_parsed(self, *dag_ids: str, timeout: float = 60) -> None:
         """Wait until Airflow has read these DAGs from their files."""
         until = time.monotonic() + timeout

@@ -127,7 +127,8 @@ class Settings:
     def stripe_base_url(self) -> str | None:
         """The emulator's address, or None for Stripe's own."""
         if self.stripe_emulated:
-            return self.get("BILLING_STRIPE_URL") or f"http://127.0.0.1:{self.stripe_emulator_port}"
+            host = self.get("BILLING_STRIPE_EMULATOR_HOST", "127.0.0.1")
+            return self.get("BILLING_STRIPE_URL") or f"http://{host}:{self.stripe_emulator_port}"
         return self.get("BILLING_STRIPE_URL")
 
     # Files ----------------------------------------------------------------------------------------------------------
@@ -194,15 +195,18 @@ SECRETS = {
     "BILLING_AIRFLOW_OPERATOR_PASSWORD": 12,
     "BILLING_AIRFLOW_VIEWER_PASSWORD": 12,
 }
+# Those that only docker-compose.yaml needs.
+SERVER_SECRETS = {"BILLING_REDIS_PASSWORD": 24}
+
+
+def new_secret(name: str) -> str:
+    """Make a secret of the size that its name asks for: URL-safe base64, so that it needs no quoting anywhere."""
+    return base64.urlsafe_b64encode(secrets.token_bytes({**SECRETS, **SERVER_SECRETS}[name])).decode()
 
 
 def generate_secrets(settings: Settings) -> Settings:
     """Make the secrets that this installation needs and does not have yet; they are never shown in logs."""
-    missing = {
-        name: base64.urlsafe_b64encode(secrets.token_bytes(size)).decode()
-        for name, size in SECRETS.items()
-        if not settings.get(name)
-    }
+    missing = {name: new_secret(name) for name in SECRETS if not settings.get(name)}
     return remember(settings, **missing) if missing else settings
 
 

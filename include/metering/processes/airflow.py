@@ -23,20 +23,21 @@ SQL = statements.beside(__file__, "processes")
 
 ROLES = {"admin": "admin", "operator": "op", "viewer": "viewer"}
 """The users and their roles: the administrator, who runs and mends DAGs, and who only looks."""
+POOLS = PROJECT_ROOT / "plugins" / "pools.json"
+"""The pools that the DAGs take their turns in, as `airflow pools import` reads them."""
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
     """The environment in which every Airflow program of this installation runs."""
-    base_url = airflow_url(settings)
     options = {
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "4",
+        "CORE__PARALLELISM": settings.get("BILLING_AIRFLOW_PARALLELISM") or "4",
         "CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True" if settings.get("BILLING_PAUSE_NEW_DAGS") == "1" else "False",
         "CORE__FERNET_KEY": settings.require("BILLING_AIRFLOW_FERNET_KEY", _RUN_UP),
-        "CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
+        "CORE__EXECUTION_API_SERVER_URL": f"{internal_url(settings)}/execution/",
         "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
@@ -44,8 +45,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "CORE__DEFAULT_TIMEZONE": "utc",
         "DATABASE__SQL_ALCHEMY_CONN": sqlalchemy_url(settings.airflow_database_url, "psycopg2"),
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": sqlalchemy_url(settings.airflow_database_url, "psycopg"),
-        "API__BASE_URL": base_url,
-        "API__HOST": "127.0.0.1",
+        "API__BASE_URL": airflow_url(settings),
+        "API__HOST": settings.get("BILLING_AIRFLOW_HOST") or "127.0.0.1",
         "API__PORT": str(settings.airflow_port),
         "API__WORKERS": "1",
         "API__SECRET_KEY": settings.require("BILLING_AIRFLOW_SECRET_KEY", _RUN_UP),
@@ -64,6 +65,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         # How soon a changed and a new DAG file is noticed, in seconds.
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        **_celery(settings),
     }
     environment = {
         "BILLING_HOME": str(settings.home),
@@ -73,6 +75,20 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
     }
     environment |= {f"AIRFLOW__{name}": value for name, value in options.items()}
     return {**inherited(), **environment, **quiet()}
+
+
+def _celery(settings: Settings) -> dict[str, str]:
+    """What differs where tasks run on servers of their own: see docker-compose.yaml."""
+    broker = settings.get("BILLING_CELERY_BROKER_URL")
+    if not broker:
+        return {}
+    return {
+        "CORE__EXECUTOR": "CeleryExecutor",
+        # Servers are told apart, and asked for their health, by the name that each has for itself.
+        "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "CELERY__BROKER_URL": broker,
+        "CELERY__WORKER_CONCURRENCY": settings.get("BILLING_WORKER_CONCURRENCY") or "2",
+    }
 
 
 _RUN_UP = "Run `./billing up` once: it generates it."
@@ -102,6 +118,11 @@ def inherited() -> dict[str, str]:
 def airflow_url(settings: Settings) -> str:
     """Where Airflow's UI and API are."""
     return settings.get("BILLING_AIRFLOW_URL") or f"http://127.0.0.1:{settings.airflow_port}"
+
+
+def internal_url(settings: Settings) -> str:
+    """Where Airflow's other programs, and the tasks, reach its API server; its public address by default."""
+    return settings.get("BILLING_AIRFLOW_INTERNAL_URL") or airflow_url(settings)
 
 
 def command(*arguments: str) -> list[str]:

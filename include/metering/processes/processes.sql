@@ -42,3 +42,10 @@ SELECT
 SELECT DISTINCT ON (dag_id) dag_id, state, run_id, coalesce(end_date, start_date, queued_at) AS at
 FROM public.dag_run
 ORDER BY dag_id, coalesce(start_date, queued_at) DESC NULLS LAST;
+
+-- name: beats
+-- Whether one of Airflow's programs on this host has said within the last half minute that it is alive.
+SELECT EXISTS (
+    SELECT FROM public.job
+    WHERE job_type = %(job)s AND hostname = %(host)s AND latest_heartbeat > clock_timestamp() - interval '30 seconds'
+) AS alive;

@@ -178,7 +178,7 @@ class _Start:
             with self.timed("postgres", "PostgreSQL runs"):
                 self.start_postgres()
             with self.timed("migrations", "The billing database is up to date"):
-                self.migrate()
+                make_databases(self.settings)
             deployed = pool.submit(self.deploy)
             airflow_ready = pool.submit(self.start_airflow, launcher, deployed.result) if launcher else None
             with self.timed("services", "The services answer") if self.services else contextlib.nullcontext():
@@ -200,13 +200,6 @@ class _Start:
                 settings.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up`: it generates it."),
                 log=supervisor.log_file(settings, "postgres"),
             )
-
-    def migrate(self) -> None:
-        """Make both databases; the billing one first, which refuses before anything is made beside what is not ours."""
-        _ensure_database(self.settings.database_url)
-        migrate.migrate(self.settings.database_url)
-        _ensure_database(self.settings.airflow_database_url)
-        airflow.claim_database(self.settings.airflow_database_url)
 
     def deploy(self) -> None:
         with self.timed("models", "The models are deployed"):
@@ -231,7 +224,7 @@ class _Start:
             launcher.run("db", "migrate")
             start("dag-processor", "triggerer")
             # A task whose pool is not there waits for ever.
-            launcher.run("pools", "import", str(PROJECT_ROOT / "plugins" / "pools.json"))
+            launcher.run("pools", "import", str(airflow.POOLS))
             billing_is_ready()
             wait()
             start("scheduler")  # last: from here on DAGs run, and their tasks need everything else
@@ -299,6 +292,14 @@ def _settle(settings: Settings) -> Settings:
         BILLING_STRIPE_EMULATOR_PORT=str(settings.stripe_emulator_port),
         **kept,
     )
+
+
+def make_databases(settings: Settings) -> None:
+    """Make both databases; the billing one first, which refuses before anything is made beside what is not ours."""
+    _ensure_database(settings.database_url)
+    migrate.migrate(settings.database_url)
+    _ensure_database(settings.airflow_database_url)
+    airflow.claim_database(settings.airflow_database_url)
 
 
 def _ensure_database(url: str) -> None:

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted. Returns 0, or 1 after one sentence on what is in the way."""
     options = _options(arguments)
     try:
-        with _listen(options.port) as listening:
+        with _listen(options.host, options.port) as listening:
             _serve(listening, options)
     except BillingError as error:
         print(error, file=sys.stderr)
@@ -59,7 +59,9 @@ def _serve(listening: socket.socket, options: argparse.Namespace) -> None:
     logging.basicConfig(format="%(levelname)s %(message)s")
     # The server passes SIGTERM on once it has stopped: leave then as from any other end, with the state file closed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    print(f"Stripe emulator at http://{HOST}:{listening.getsockname()[1]}, state in {options.state}", flush=True)
+    print(
+        f"Stripe emulator at http://{options.host}:{listening.getsockname()[1]}, state in {options.state}", flush=True
+    )
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
@@ -68,16 +70,16 @@ def _serve(listening: socket.socket, options: argparse.Namespace) -> None:
         store.close()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((HOST, port))
+        listening.bind((host, port))
         listening.listen(512)
     except OSError as error:
         listening.close()
         raise BillingError(
-            f"Port {port} of {HOST} cannot be used ({error.strerror}).",
+            f"Port {port} of {host} cannot be used ({error.strerror}).",
             "Stop what uses it or give another --port; 0 takes a free one.",
         ) from error
     return listening
@@ -90,7 +92,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
     parser.add_argument("--state", type=Path, required=True, help="SQLite file; made if missing, kept across restarts")
     parser.add_argument("--api-key", help="the one test key to take; without it, any sk_test_... is taken")
     parser.add_argument("--allow-reset", action="store_true", help="let POST /emulator/reset forget everything")

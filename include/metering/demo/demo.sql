@@ -1,6 +1,6 @@
--- name: months_owed
--- Months (UTC) of usage that Stripe should have and has not: where the sum of what was taken is not what it should be.
-SELECT DISTINCT date_trunc('month', usage.window_end - interval '1 microsecond', 'UTC') AS month
+-- name: days_owed
+-- Days (UTC) of usage that Stripe should have and has not: where the sum of what was taken is not what it should be.
+SELECT DISTINCT date_trunc('day', usage.window_start, 'UTC') AS day
 FROM marts.fct_stripe_usage AS usage
 LEFT JOIN LATERAL (
     SELECT sum(submission.quantity) AS quantity

@@ -92,7 +92,7 @@ def _is_ready(url: str) -> bool:
 
 
 def _submit(connection: psycopg.Connection[DictRow], airflow: AirflowApi, settings: Settings, display: Display) -> None:
-    """Submit month by month, as months would have gone by."""
+    """Submit step by step, as months would have gone by."""
     stripe = StripeTime(settings)
     moments = moments_due(connection) if stripe.movable else []
     if not stripe.movable:
@@ -100,8 +100,7 @@ def _submit(connection: psycopg.Connection[DictRow], airflow: AirflowApi, settin
     with stripe.travelling():
         for moment in moments:
             display.say(
-                f"Stripe takes usage of the last 35 days only, so the emulator's clock is put to {moment:%Y-%m-%d}, "
-                "a day after that month's end."
+                f"Stripe takes usage of the last 35 days only, so the emulator's clock is put to {moment:%Y-%m-%d}."
             )
             stripe.move(moment)
             _run(airflow, display, "submit_usage_to_stripe", f"usage submitted to Stripe by {moment:%Y-%m-%d}")

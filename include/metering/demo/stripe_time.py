@@ -1,8 +1,8 @@
 """Time at Stripe. Stripe takes usage of the last 35 days only; a demo of three months has to live through them.
 
-With the emulator that is easy: its clock is moved to a day after the end of each month of usage, what is due is
-submitted, and at the end the clock shows real time again. Stripe's own clock can't be moved: there, only the usage of
-the last 35 days is submitted.
+With the emulator that is easy: its clock is moved in steps of at most 34 days, what is due by then is submitted, and at
+the end the clock shows real time again. Stripe's own clock can't be moved: there, only the usage of the last 35 days is
+submitted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from metering.demo.outcome import SQL
 from metering.errors import BillingError
 from metering.settings import Settings
 
+REACH = timedelta(days=34)
+"""How far back from a moment everything can still be submitted: a day less than Stripe takes."""
+
 
 def moments_due(connection: psycopg.Connection[DictRow]) -> list[datetime]:
-    """A day after the end of each month (UTC) of which Stripe lacks usage, the earliest first."""
-    months = [row["month"] for row in rows(connection, SQL["months_owed"])]
-    return [(month + timedelta(days=32)).replace(day=2) for month in months]
+    """The fewest moments at which all the usage that Stripe lacks can be submitted, the earliest first."""
+    moments: list[datetime] = []
+    for row in rows(connection, SQL["days_owed"]):
+        if not moments or row["day"] >= moments[-1]:
+            moments.append(row["day"] + REACH)
+    return moments
 
 
 class StripeTime:

@@ -202,6 +202,10 @@ class Launcher:
         if self._ask(arguments=list(arguments), log=str(log), wait=True)["status"] != 0:
             raise BillingError(f"`airflow {' '.join(arguments)}` failed.{tail(log)}", f"Its whole log is {log}.")
 
+    def preload_for_tasks(self) -> None:
+        """Import what tasks need, for the scheduler that is started next and for the workers that it forks."""
+        self._ask(preload="tasks")
+
     def _ask(self, **request: object) -> dict[str, int]:
         assert self._process.stdin and self._process.stdout
         try:

@@ -225,6 +225,7 @@ class _Start:
             start("dag-processor", "triggerer")
             # A task whose pool is not there waits for ever.
             launcher.run("pools", "import", str(airflow.POOLS))
+            launcher.preload_for_tasks()
             billing_is_ready()
             wait()
             start("scheduler")  # last: from here on DAGs run, and their tasks need everything else

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from metering.stripe_emulator.errors import Json, StripeError, bad_request
 from metering.stripe_emulator.quick import compiled
@@ -82,24 +82,27 @@ def _typed(value: Any, schema: Json) -> Any:
 
 
 def _refusal(error: ValidationError) -> StripeError:
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    instance: Any = error.instance
     path = [str(part) for part in error.absolute_path]
     param = _bracketed(path)
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
+        missing = next(name for name in rule if name not in instance)
         param = _bracketed([*path, missing])
         return bad_request(f"Missing required param: {param}.", code="parameter_missing", param=param)
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        unknown = next(name for name in error.instance if name not in error.schema.get("properties", {}))
+    if error.validator == "additionalProperties" and rule is False:
+        unknown = next(name for name in instance if name not in schema.get("properties", {}))
         param = _bracketed([*path, unknown])
         return bad_request(f"Received unknown parameter: {param}", code="parameter_unknown", param=param)
-    if error.validator == "type" and error.validator_value == "integer":
-        return bad_request(f"Invalid integer: {error.instance}", code="parameter_invalid_integer", param=param)
+    if error.validator == "type" and rule == "integer":
+        return bad_request(f"Invalid integer: {instance}", code="parameter_invalid_integer", param=param)
     if error.validator == "type":
-        return bad_request(f"Invalid {error.validator_value}: {error.instance}", param=param)
+        return bad_request(f"Invalid {rule}: {instance}", param=param)
     if error.validator == "enum":
-        return bad_request(f"Invalid {param}: must be {_choice(error.validator_value)}", param=param)
+        return bad_request(f"Invalid {param}: must be {_choice(rule)}", param=param)
     if error.validator == "maxLength":
-        return bad_request(f"Invalid string: {param} must be at most {error.validator_value} characters", param=param)
+        return bad_request(f"Invalid string: {param} must be at most {rule} characters", param=param)
     return bad_request(f"Invalid {param or 'request'}: {error.message}", param=param or None)
 
 

@@ -10,7 +10,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from metering import statements
-from metering.catalog.model import Catalog, Plan, Price, PriceVersion, Team
+from metering.catalog.model import Alert, Catalog, Plan, Price, PriceVersion, Team
 from metering.errors import BillingError
 
 SQL = statements.beside(__file__, "catalog")
@@ -24,6 +24,7 @@ _STEPS = (
     ("team", "add_teams", "change_teams"),
     ("subscription", "add_subscriptions", None),
     ("subscription plan", "add_subscription_plans", None),
+    ("alert", "set_alerts", None),
 )
 
 
@@ -101,7 +102,10 @@ def _values(catalog: Catalog) -> dict[str, Jsonb]:
         "plans": _numbered([plan.model_dump(mode="json", include={"plan", "name"}) for plan in catalog.plans]),
         "prices": _numbered([_price(plan, price) for plan, price in prices]),
         "versions": _numbered([_version(price, version) for price, version in versions]),
-        "teams": _numbered([team.model_dump(mode="json", exclude={"subscription"}) for team in catalog.teams]),
+        "teams": _numbered(
+            [team.model_dump(mode="json", exclude={"subscription", "alerts"}) for team in catalog.teams]
+        ),
+        "alerts": _numbered([_alert(team, alert) for team in catalog.teams for alert in team.alerts]),
         "subscriptions": _numbered([_subscription(team) for team in catalog.teams if team.subscription]),
     }
 
@@ -121,6 +125,15 @@ def _version(price: Price, version: PriceVersion) -> dict[str, Any]:
         for bound, tier in zip(over, version.tiers, strict=False)
     ]
     return {**version.model_dump(mode="json", exclude={"tiers"}), "price": price.price, "tiers": tiers}
+
+
+def _alert(team: Team, alert: Alert) -> dict[str, Any]:
+    return {
+        **alert.model_dump(mode="json"),
+        "team": team.team,
+        "measure": "amount" if alert.quantity is None else "quantity",
+        "threshold": str(alert.amount if alert.quantity is None else alert.quantity),
+    }
 
 
 def _subscription(team: Team) -> dict[str, Any]:

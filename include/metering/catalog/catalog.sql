@@ -206,3 +206,34 @@ SELECT said.team_key || ' on ' || said.plan_key AS key,
 FROM added
 JOIN said USING (team_id)
 ORDER BY said.place;
+
+-- name: set_alerts
+-- Alerts that are new, or differ from those of the same name. They say when to warn, not what is owed, and keep no versions.
+WITH said AS (
+    SELECT alert.place, team.team_id, team.team_key, alert.alert AS alert_key, alert.measure, meter.meter_id,
+           alert.threshold, alert.severity, alert.channels, alert.active
+    FROM jsonb_to_recordset(%(alerts)s) AS alert (
+        place integer, team text, alert text, measure text, meter text, threshold numeric, severity text,
+        channels jsonb, active boolean)
+    JOIN billing.teams AS team ON team.team_key = alert.team
+    LEFT JOIN billing.meters AS meter ON meter.meter_key = alert.meter
+),
+known AS (
+    SELECT alerts.* FROM billing.alerts AS alerts JOIN said USING (team_id, alert_key)
+),
+written AS (
+    INSERT INTO billing.alerts AS alerts (team_id, alert_key, measure, meter_id, threshold, severity, channels, active)
+    SELECT team_id, alert_key, measure, meter_id, threshold, severity, channels, active FROM said
+    ON CONFLICT (team_id, alert_key) DO UPDATE SET
+        measure = excluded.measure, meter_id = excluded.meter_id, threshold = excluded.threshold,
+        severity = excluded.severity, channels = excluded.channels, active = excluded.active
+    WHERE (alerts.measure, alerts.meter_id, alerts.threshold, alerts.severity, alerts.channels, alerts.active)
+        IS DISTINCT FROM (excluded.measure, excluded.meter_id, excluded.threshold, excluded.severity, excluded.channels,
+                          excluded.active)
+    RETURNING team_id, alert_key
+)
+SELECT said.team_key || ' ' || said.alert_key AS key,
+       EXISTS (SELECT FROM known WHERE (known.team_id, known.alert_key) = (said.team_id, said.alert_key)) AS changed
+FROM written
+JOIN said USING (team_id, alert_key)
+ORDER BY said.place;

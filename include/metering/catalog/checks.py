@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from metering.catalog.currencies import EXPONENTS
 
 if TYPE_CHECKING:
-    from metering.catalog.model import Catalog, Meter, Plan, Price, PriceVersion, Team
+    from metering.catalog.model import Alert, Catalog, Meter, Plan, Price, PriceVersion, Team
 
 Location = tuple[int | str, ...]
 Mistake = tuple[Location, str]
@@ -43,6 +43,18 @@ def check(catalog: Catalog) -> Iterator[Mistake]:
         yield from _ambiguous(("plans", index), plan)
     for index, team in enumerate(catalog.teams):
         yield from _team(("teams", index), team, plans)
+        for number, alert in enumerate(team.alerts):
+            yield from _alert(("teams", index, "alerts", number), alert, meters)
+        yield from ((("teams", index, *place), reason) for place, reason in _twice("alerts", "alert", team.alerts))
+
+
+def _alert(place: Location, alert: Alert, meters: Mapping[str, Meter]) -> Iterator[Mistake]:
+    if (alert.amount is None) == (alert.quantity is None):
+        yield place, "an alert has either an amount or a quantity"
+    if (alert.quantity is None) != (alert.meter is None):
+        yield (*place, "meter"), "an alert on a quantity names its meter, and one on an amount names none"
+    elif alert.meter is not None and alert.meter not in meters:
+        yield (*place, "meter"), f"there is no meter {alert.meter} in this catalog"
 
 
 def _twice(part: str, field: str, items: Iterable[Any]) -> Iterator[Mistake]:

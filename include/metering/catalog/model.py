@@ -21,6 +21,7 @@
         name: Acme
         time_zone: Asia/Kathmandu
         subscription: {plan: standard-usd, currency: USD, anchor_day: 1, starts: 2026-09-01, ends: null}
+        alerts: [{alert: budget, amount: 100, severity: soft, channels: [log, {webhook: "https://example.org/alerts"}]}]
 
 Amounts are in the currency's major unit. Numbers may be written with or without quotes: none becomes a float.
 """
@@ -31,7 +32,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -145,6 +146,24 @@ class Subscription(Part):
     time_zone: Text | None = None
 
 
+class Webhook(Part):
+    """Where an alert is posted to."""
+
+    webhook: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2000)]
+
+
+class Alert(Part):
+    """When to warn: the open bill reaches `amount` (in its currency), or the usage of `meter` reaches `quantity`."""
+
+    alert: Text
+    amount: Annotated[Amount, Field(gt=0)] | None = None
+    quantity: Annotated[Amount, Field(gt=0)] | None = None
+    meter: Text | None = None
+    severity: Literal["soft", "hard"] = "soft"
+    channels: Annotated[tuple[Literal["log"] | Webhook, ...], Field(min_length=1)] = ("log",)
+    active: bool = True
+
+
 class Team(Part):
     """Who is billed."""
 
@@ -152,6 +171,7 @@ class Team(Part):
     name: Text
     time_zone: Text
     subscription: Subscription | None = None
+    alerts: tuple[Alert, ...] = ()
 
     @property
     def subscription_zone(self) -> str:

@@ -44,6 +44,7 @@ _STORAGE = {"USD": "0.10", "JPY": "15"}
 _COMPUTE = {"small": {"USD": "0.05", "JPY": "7.5"}, "large": {"USD": "0.40", "JPY": "60"}}
 _GPU = {"USD": ("2.75", "2.50"), "JPY": ("410", "375")}
 _FEE = {"USD": "25", "JPY": "3800"}
+_BUDGET = {"USD": "400", "JPY": "60000"}
 
 
 def price_change(now: datetime) -> datetime:
@@ -82,6 +83,7 @@ def _teams(now: datetime) -> list[dict[str, Any]]:
                 "anchor_day": team.anchor_day,
                 "starts": first_period(team, now),
             },
+            "alerts": [{"alert": "budget", "amount": _BUDGET[team.currency]}] if team.size >= 100 else [],
         }
         for team in TEAMS
     ]

@@ -136,3 +136,25 @@ def test_names_are_changed_in_place(connection: Connection, file: Path, edit: Ed
 def test_the_currencies_known_here_are_those_of_the_database(connection: Connection) -> None:
     rows = connection.execute("SELECT currency, exponent FROM billing.currencies").fetchall()
     assert {row["currency"]: row["exponent"] for row in rows} == EXPONENTS
+
+
+def test_alerts_are_set_and_changed_in_place(connection: Connection) -> None:
+    def with_alert(**alert: object) -> Catalog:
+        team = {"team": "acme", "name": "Acme", "time_zone": "UTC", "alerts": [{"alert": "budget", **alert}]}
+        return Catalog.read({"teams": [team]})
+
+    first = catalog.apply(connection, with_alert(amount="100"))
+    assert [(change.kind, change.key, change.what) for change in first.of("alert")] == [
+        ("alert", "acme budget", "added")
+    ]
+    assert not catalog.apply(connection, with_alert(amount="100.0"))
+    hook = {"webhook": "https://example.org/alerts"}
+    changed = catalog.apply(connection, with_alert(amount="120", severity="hard", channels=["log", hook]))
+    assert [change.what for change in changed.of("alert")] == ["changed"]
+    alert = connection.execute("SELECT threshold, severity, channels FROM billing.alerts").fetchone()
+    assert alert is not None
+    assert (alert["threshold"], alert["severity"], alert["channels"]) == (120, "hard", ["log", hook])
+    with pytest.raises(BillingError, match="either an amount or a quantity"):
+        with_alert()
+    with pytest.raises(BillingError, match="no meter calls"):
+        with_alert(quantity="5", meter="calls")

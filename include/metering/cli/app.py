@@ -24,7 +24,7 @@ from metering.cli import __version__
 from metering.cli.console import complain
 from metering.errors import BillingError
 
-ORDER = ("demo", "up", "down", "status", "ingest", "prices", "stripe", "test", "airflow", "dbt", "psql")
+ORDER = ("demo", "up", "down", "status", "ingest", "keys", "prices", "stripe", "test", "airflow", "dbt", "psql")
 """The order in which help lists commands; what is not named here comes after."""
 HELPERS = ("__main__", "app", "console")
 
@@ -40,8 +40,6 @@ class Commands(TyperGroup):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"metering.cli.{cmd_name}")
-        if hasattr(module, "app"):
-            return typer.main.get_command(module.app)
         if hasattr(module, "app"):
             return typer.main.get_command(module.app)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

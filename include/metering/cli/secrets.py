@@ -41,4 +41,4 @@ def secrets(
         raise BillingError(
             f"{path} can't be written: {error.strerror}.", "Name a file in a directory of yours with --to."
         ) from error
-    say(f"{path} is written. Read it through, then start the servers: docker compose up --build --detach --wait")
+    say(f"{path} is written. Read it through, then start the servers: docker compose up --build --detach")

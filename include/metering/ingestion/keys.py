@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow
@@ -65,3 +66,8 @@ def revoke_api_key(connection: psycopg.Connection[DictRow], key: str) -> str:
     if not revoked:
         raise BillingError("No API key in force is meant by that.", "Give the whole key, or its hint.")
     return str(revoked[0]["key_hint"])
+
+
+def list_api_keys(connection: psycopg.Connection[DictRow]) -> list[dict[str, Any]]:
+    """All keys, the newest first: key_hint, team_key (None: any team), scopes, created_at, revoked_at (UTC)."""
+    return database.rows(connection, SQL["keys"])

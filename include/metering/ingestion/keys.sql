@@ -14,3 +14,10 @@ VALUES (%(key_digest)s, %(key_hint)s, %(team_id)s, %(scopes)s);
 UPDATE billing.api_keys SET revoked_at = clock_timestamp()
 WHERE (key_digest = %(key_digest)s OR key_hint = %(key)s) AND revoked_at IS NULL
 RETURNING key_hint;
+
+-- name: keys
+-- Every key that was ever made, the newest first.
+SELECT keys.key_hint, teams.team_key, keys.scopes, keys.created_at, keys.revoked_at
+FROM billing.api_keys AS keys
+LEFT JOIN billing.teams AS teams USING (team_id)
+ORDER BY keys.created_at DESC, keys.key_hint;

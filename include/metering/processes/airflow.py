@@ -87,8 +87,8 @@ def _celery(settings: Settings) -> dict[str, str]:
         # Servers are told apart, and asked for their health, by the name that each has for itself.
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         "CELERY__BROKER_URL": broker,
-        # Seconds until a task that a worker took and never acknowledged is given to another. Airflow itself sees within a
-        # minute that a task has died; this is longer than any task runs, so that none ever runs twice at once.
+        # Seconds until a task that a worker took and never acknowledged is given to another. Airflow itself sees within
+        # a minute that a task has died; this is longer than any task runs, so that none ever runs twice at once.
         "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
         "CELERY__WORKER_CONCURRENCY": settings.get("BILLING_WORKER_CONCURRENCY") or "2",
     }

@@ -57,6 +57,17 @@ class AirflowApi:
             body["dag_run_id"] = run_id
         return str(self._json("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def begun_since(self, dag_id: str, moment: datetime) -> str | None:
+        """The id of a run of a DAG that began at or after a moment and has not ended, or that waits to begin."""
+        runs = self._json("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "-run_after", "limit": 5})["dag_runs"]
+        for run in runs:
+            begun = run["start_date"]
+            if run["state"] == "queued" or (
+                run["state"] == "running" and begun and datetime.fromisoformat(begun) >= moment
+            ):
+                return str(run["dag_run_id"])
+        return None
+
     def wait(
         self,
         dag_id: str,

@@ -148,6 +148,8 @@ def _validate(gate: Gate, connection: psycopg.Connection[DictRow], bound: dict[s
         from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
         from great_expectations.expectations.metadata_types import FailureSeverity
 
+    # It tells hundreds of times that it looked for a default value.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     # The batch becomes a temporary table: the raw rows are read once, whatever the number of checks.

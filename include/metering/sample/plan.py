@@ -38,14 +38,14 @@ class Product:
 
 
 PRODUCTS = (
-    Product("api", "api_request", "api_calls", "endpoint", "search", "request", 90_000, 18, True, price_changes=True),
-    Product("api", "api_request", "api_calls", "endpoint", "embed", "request", 60_000, 14, True),
-    Product("api", "api_request", "api_calls", "endpoint", "export", "request", 3_300, 5, True),
+    Product("api", "api_request", "api_calls", "endpoint", "search", "request", 90_000, 10, True, price_changes=True),
+    Product("api", "api_request", "api_calls", "endpoint", "embed", "request", 60_000, 8, True),
+    Product("api", "api_request", "api_calls", "endpoint", "export", "request", 3_300, 3, True),
     Product("storage", "storage_sampled", "storage_gb_hours", None, "", "GB-hour", 180_000, 4, False),
-    Product("compute", "compute_used", "compute_hours", "instance_type", "small", "hour", 900, 8, False),
-    Product("compute", "compute_used", "compute_hours", "instance_type", "large", "hour", 240, 5, False),
+    Product("compute", "compute_used", "compute_hours", "instance_type", "small", "hour", 900, 5, False),
+    Product("compute", "compute_used", "compute_hours", "instance_type", "large", "hour", 240, 3, False),
     Product(
-        "compute", "compute_used", "compute_hours", "instance_type", "gpu", "hour", 36, 3, False, price_changes=True
+        "compute", "compute_used", "compute_hours", "instance_type", "gpu", "hour", 36, 2, False, price_changes=True
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +18,8 @@ from metering.submission.transport import Transport
 
 # The SDK would otherwise read a file of the user's home directory for each request and send what it measured.
 stripe.enable_telemetry = False
+# And it would log two lines for each request; what became of each stands in the journal of attempts.
+logging.getLogger("stripe").setLevel(logging.WARNING)
 
 _CONNECT_TIMEOUT = 5.0
 # A test account may make 25 requests a second in all; the emulator is held just under a live account's 1,000.

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -63,7 +64,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         # A task that was killed is begun again after this long; its supervisor sends a sign of life every 5 seconds.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         # How soon a changed and a new DAG file is noticed, in seconds.
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         **_celery(settings),
     }
@@ -201,12 +202,21 @@ class Launcher:
 
     def run(self, *arguments: str) -> None:
         """Run one of Airflow's programs to its end; raise `BillingError` where it fails."""
+        self.begin(*arguments)()
+
+    def begin(self, *arguments: str) -> Callable[[], None]:
+        """Begin one of Airflow's programs; what is returned waits for its end and raises where it fails."""
         log = log_file(self._settings, f"airflow-{arguments[0]}")
-        if self._ask(arguments=list(arguments), log=str(log), wait=True)["status"] != 0:
-            raise BillingError(f"`airflow {' '.join(arguments)}` failed.{tail(log)}", f"Its whole log is {log}.")
+        pid = self._ask(arguments=list(arguments), log=str(log))["pid"]
+
+        def finish() -> None:
+            if self._ask(wait=pid)["status"] != 0:
+                raise BillingError(f"`airflow {' '.join(arguments)}` failed.{tail(log)}", f"Its whole log is {log}.")
+
+        return finish
 
     def preload_for_tasks(self) -> None:
-        """Import what tasks need, for the scheduler that is started next and for the workers that it forks."""
+        """Import what tasks need, for the scheduler that is started later and for the workers that it forks."""
         self._ask(preload="tasks")
 
     def _ask(self, **request: object) -> dict[str, int]:

@@ -94,7 +94,7 @@ class AirflowApi:
                     f"The run {run_id} of {dag_id} has not ended after {timeout:.0f} seconds; it is {state}.",
                     "Look at it in the Airflow UI: it goes on.",
                 )
-            time.sleep(0.5)
+            time.sleep(1)
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """A run of a DAG."""

@@ -4,10 +4,12 @@ Each of Airflow's programs spends five seconds of processor time on the same imp
 once and forking brings all of them up in a quarter of the time, and they share that memory from then on. Airflow forks
 its own workers in the same way, and resets its connections in each child.
 
-Run as a program, never imported. It reads one JSON object a line, {"arguments": [...], "log": path, "wait": bool}, and
-answers each with {"pid": n}, with its "status" too once what it waited for has ended; it ends with its input. The
-request {"preload": "tasks"} imports what tasks need, for the scheduler that is forked next: its workers are forks of
-it, so dbt and Great Expectations are imported once, and not for three seconds and five by every task that needs them.
+Run as a program, never imported. It reads one JSON object a line and answers each with one; it ends with its input.
+
+- {"arguments": [...], "log": path} starts a program and is answered with its {"pid": n}.
+- {"wait": pid} waits for one to end and is answered with its {"status": n}.
+- {"preload": "tasks"} imports what tasks need, for the scheduler that is forked later: its workers are forks of it, so
+  dbt and Great Expectations are imported once, and not for three seconds and five by every task that needs them.
 """
 
 from __future__ import annotations
@@ -59,17 +61,21 @@ def serve() -> list[str] | None:
         request = json.loads(line)
         if request.get("preload"):
             preload(PRELOAD_FOR_TASKS)
-            print(json.dumps({"pid": os.getpid()}), file=_answers, flush=True)
+            _answer(pid=os.getpid())
+            continue
+        if request.get("wait"):
+            _answer(status=os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]))
             continue
         pid = os.fork()
         if pid == 0:
             _detach(request["log"])
             return list(request["arguments"])
-        answer = {"pid": pid}
-        if request.get("wait"):
-            answer["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps(answer), file=_answers, flush=True)
+        _answer(pid=pid)
     return None
+
+
+def _answer(**answer: int) -> None:
+    print(json.dumps(answer), file=_answers, flush=True)
 
 
 def _detach(log: str) -> None:

@@ -221,11 +221,12 @@ class _Start:
                     supervisor.wait_ready(_since(part, self.settings, began), record, READY_TIMEOUT, self.given_up)
 
             start("api-server")  # needs no database to begin, and longest of all until it answers
-            launcher.run("db", "migrate")
+            migrated = launcher.begin("db", "migrate")
+            launcher.preload_for_tasks()  # takes about as long as the migration
+            migrated()
             start("dag-processor", "triggerer")
             # A task whose pool is not there waits for ever.
             launcher.run("pools", "import", str(airflow.POOLS))
-            launcher.preload_for_tasks()
             billing_is_ready()
             wait()
             start("scheduler")  # last: from here on DAGs run, and their tasks need everything else

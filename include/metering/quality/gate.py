@@ -212,7 +212,7 @@ def _address(connection: psycopg.Connection[DictRow]) -> str:
     from sqlalchemy.engine import URL
 
     info = connection.info
-    return URL.create(
+    url = URL.create(
         "postgresql+psycopg2",
         username=info.user,
         password=info.password or None,
@@ -226,7 +226,8 @@ def _address(connection: psycopg.Connection[DictRow]) -> str:
             # The views of rating join what no planner can estimate: see the macro plan_for_sets of the dbt project.
             "options": "-c timezone=UTC -c enable_nestloop=off",
         },
-    ).render_as_string(hide_password=False)
+    )
+    return str(url.render_as_string(hide_password=False))
 
 
 def _offenders(connection: psycopg.Connection[DictRow], batch: str, check: str) -> dict[int | None, str]:

@@ -17,6 +17,8 @@ from metering.errors import BillingError
 
 # Stripe takes usage of the past 35 calendar days; an hour less leaves time for the sending.
 OLDEST = timedelta(days=35) - timedelta(hours=1)
+MANY = 1000
+"""Submissions planned at once from which on the planner of queries is told about them."""
 
 SQL = statements.beside(__file__, "planner")
 
@@ -44,6 +46,9 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
         planned = connection.execute(SQL["add_submissions"]).rowcount
         counts = one(connection, SQL["count_owed"])
         connection.execute("DROP TABLE stripe_owed")
+    if planned >= MANY:
+        # Claiming joins what was just added; without statistics every claim loops over all of it.
+        connection.execute(SQL["analyze_ledger"])
     return {"windows": windows, "targets": targets, "planned": planned, **counts}
 
 

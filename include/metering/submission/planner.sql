@@ -209,3 +209,7 @@ WHERE address.held_code = 'refused'
   AND teams.team_id = address.team_id AND teams.team_key = %(team_key)s
   AND meters.meter_id = address.meter_id
   AND (%(meter_key)s::text IS NULL OR meters.meter_key = %(meter_key)s);
+
+-- name: analyze_ledger
+-- Many rows were just added.
+ANALYZE billing.stripe_windows, billing.stripe_submissions;

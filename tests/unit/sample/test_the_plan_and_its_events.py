@@ -30,11 +30,11 @@ def test_the_same_moment_gives_the_same_events_on_every_machine(sample: Sample) 
     assert again.events == sample.events
     # The digest was written down once: another interpreter or machine must come to it too.
     digest = hashlib.sha256(repr(sample.events[:5000]).encode()).hexdigest()
-    assert digest == "695a605cdd1d084fd7f1eb857b154879858b6835cf1662783c2f5a639b602f91"
+    assert digest == "15a7638bfcd149578baee74b164b6322f30bd769128e6dbf214ee8c9cc5f26d8"
 
 
 def test_the_sample_is_as_large_as_it_says(sample: Sample) -> None:
-    assert 100_000 <= sample.sent <= 130_000
+    assert 60_000 <= sample.sent <= 75_000
     assert sample.sent == sample.landed + sample.duplicate + sum(sample.quarantined.values())
     assert sample.landed == sample.plan.events
     assert 0.01 <= sample.duplicate / sample.sent <= 0.02

@@ -35,6 +35,8 @@ _LEASE = timedelta(minutes=3)
 _PATIENCE = 90.0  # seconds without any progress after which the rest is left to the next run
 _AT_ONCE = 10  # of one lane in one claim
 _BATCH = 500  # in one claim
+MANY = 1000
+"""Submissions sent at once from which on the planner of queries is told about them."""
 _SETTLE_AFTER = 0.1  # seconds that an outcome waits for others to be written with it
 
 SQL = statements.beside(__file__, "sender")
@@ -89,6 +91,9 @@ class _Sender:
                 self._stop.set()
         if self._failure is not None:
             raise self._failure
+        if self._counts["sent"] >= MANY:
+            # The planner of queries still takes all of them for what they were before they were sent.
+            self._connection.execute(SQL["analyze_submissions"])
         outlook = self._outlook()
         if outlook["due"]:
             raise BillingError(

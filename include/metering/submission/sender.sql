@@ -136,3 +136,7 @@ FROM (
     JOIN billing.stripe_windows AS address USING (team_id, meter_id, window_start, window_end, dimensions)
     WHERE submission.state IN ('pending', 'in_flight', 'uncertain')
 ) AS open;
+
+-- name: analyze_submissions
+-- Many rows have just changed their state.
+ANALYZE billing.stripe_submissions, billing.stripe_attempts;

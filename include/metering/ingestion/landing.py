@@ -83,7 +83,7 @@ class Landing:
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == ATTEMPTS:
                     raise
-                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
+                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - spreads retries
             except psycopg.errors.CheckViolation:
                 # A partition that we knew is gone: it has been archived since.
                 if attempt == ATTEMPTS or not self._months:

@@ -54,7 +54,7 @@ def beats(name: str, settings: Settings) -> bool:
 
 def worker_answers(settings: Settings) -> bool:
     """Whether this host's Celery worker answers over the broker."""
-    from celery import Celery  # type: ignore[import-untyped]
+    from celery import Celery  # type: ignore[import-untyped]  # has no types
 
     broker = settings.require("BILLING_CELERY_BROKER_URL", "Only servers have workers: see docs/servers.md.")
     with Celery(broker=broker, set_as_current=False) as application:

@@ -84,7 +84,7 @@ def _split(part: PlannedUsage, seed: str) -> Iterator[tuple[int, SampleEvent]]:
     """The events of one part of the plan with their times in microseconds; their quantities add up to its total."""
     if part.events == 0:
         return
-    random = Random(f"{seed}/{part.key}/events")  # noqa: S311
+    random = Random(f"{seed}/{part.key}/events")  # noqa: S311 - repeatable, no secret
     product, team = part.product, part.team.key
     properties = {product.dimension: product.value} if product.dimension else {}
     moments = _storage_moments(part) if product.product == "storage" else _busy_moments(part, random)

@@ -100,7 +100,7 @@ def _team(team: SampleTeam, now: datetime, seed: str) -> Iterator[PlannedUsage]:
             for start, end in pairwise(cuts):
                 key = f"{team.key}/{product.meter}/{product.value}/{period.label}/{start:%m%d%H%M}"
                 # No secret hangs on it: the sample is to be the same everywhere.
-                random = Random(f"{seed}/{key}/total")  # noqa: S311
+                random = Random(f"{seed}/{key}/total")  # noqa: S311 - repeatable, no secret
                 yield _part(team, period, product, start, end, key, random)
 
 

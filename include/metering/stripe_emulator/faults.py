@@ -76,7 +76,7 @@ class Faults:
             if not fault.match:
                 fault.match = {"method": "POST", "path": "/v?/billing/meter_event*"}
             # Not for secrets: a seeded draw makes a failing run repeatable.
-            self._ordered.append((fault, random.Random(fault.seed)))  # noqa: S311
+            self._ordered.append((fault, random.Random(fault.seed)))  # noqa: S311 - repeatable, no secret
 
     def clear(self) -> None:
         """Forget every fault."""

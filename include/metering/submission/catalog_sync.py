@@ -102,7 +102,7 @@ def _make_meter(server: Stripe, name: str, display_name: str) -> stripe.billing.
         if meter.event_name == name
     ]
     key = _key("meter", wanted, before)
-    return server.api.v1.billing.meters.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]
+    return server.api.v1.billing.meters.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]  # the SDK wants its own TypedDict
 
 
 def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> int:
@@ -138,7 +138,7 @@ def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> 
 def _make_customer(server: Stripe, team: dict[str, Any]) -> str:
     wanted: dict[str, Any] = {"name": team["team_name"][:256], "metadata": {TEAM_METADATA: team["team_key"]}}
     key = _key("customer", wanted)
-    customer = server.api.v1.customers.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]
+    customer = server.api.v1.customers.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]  # the SDK wants its own TypedDict
     return str(customer.id)
 
 

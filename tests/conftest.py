@@ -143,3 +143,11 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[DictRow]]:
     """An autocommit connection to this test's database, rows as dictionaries."""
     with database.connect(database_url, application="tests") as opened:
         yield opened
+
+
+@pytest.hookimpl(tryfirst=True)  # the plugin that runs tests side by side reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, keep together those that share what is dear to start: a file, or the system."""
+    for item in items:
+        folder, file = item.path.parent.name, str(item.path)
+        item.add_marker(pytest.mark.xdist_group("acceptance" if folder == "acceptance" else file))

@@ -1,4 +1,4 @@
-"""Who may send: API keys looked up by their hash, remembered for seconds, so that a revocation soon takes effect."""
+"""Who may come in: API keys looked up by their hash, remembered for seconds, so that a revocation soon takes effect."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from metering.ingestion.catalog import SQL
 from metering.ingestion.keys import key_digest
 from metering.ingestion.landing import Landing
+from metering.ingestion.replies import Refusal
 from metering.ingestion.worker import Worker
 
 REMEMBERED_SECONDS = 3.0
 MAX_REMEMBERED = 10_000
 
-
-class Denied(Exception):
-    """A request that may not do what it asks; `status` is 401 or 403."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
+_CHALLENGE = {"www-authenticate": "Bearer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +24,13 @@ class Access:
     hint: str
     """The beginning of the key, fit for logs."""
     team_id: int | None
-    """The only team it may write for; None: any."""
+    """The only team it may write for and see; None: any."""
     team_key: str | None
     scopes: frozenset[str]
+
+
+ANYBODY = Access("", 0, "", frozenset())
+"""Who asks without a key what needs none. There is no team 0."""
 
 
 class Door:
@@ -45,11 +42,12 @@ class Door:
         self._remembered: dict[bytes, tuple[float, Access | None]] = {}
 
     async def admit(self, authorization: str | None, scope: str) -> Access:
-        """Return what the sender may do; raises `Denied`, or `Unavailable` where a key can't be looked up."""
+        """Return what the sender may do; raises `Refusal`, or `Unavailable` where a key can't be looked up."""
         kind, _, key = (authorization or "").partition(" ")
         key = key.strip()
         if kind.lower() != "bearer" or not key:
-            raise Denied(401, "missing_api_key", "Send your API key in the header `Authorization: Bearer <key>`.")
+            message = "Send your API key in the header `Authorization: Bearer <key>`."
+            raise Refusal(401, "missing_api_key", message, headers=_CHALLENGE)
         digest = key_digest(key)
         until, access = self._remembered.get(digest, (0.0, None))
         if time.monotonic() >= until:
@@ -58,9 +56,10 @@ class Door:
                 self._remembered.clear()
             self._remembered[digest] = (time.monotonic() + REMEMBERED_SECONDS, access)
         if access is None:
-            raise Denied(401, "invalid_api_key", "The API key is not known, or has been revoked.")
+            message = "The API key is not known, or has been revoked."
+            raise Refusal(401, "invalid_api_key", message, headers=_CHALLENGE)
         if scope not in access.scopes:
-            raise Denied(403, "missing_scope", f"The API key lacks the scope {scope!r}.")
+            raise Refusal(403, "missing_scope", f"The API key lacks the scope {scope!r}.")
         return access
 
 

@@ -30,7 +30,7 @@ def metering_task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         # Airflow gives a function what its signature names; the connection is ours to give.
         signature = inspect.signature(function)
         _, *given_by_airflow = signature.parameters.values()
-        with_connection.__signature__ = signature.replace(parameters=given_by_airflow)  # type: ignore[attr-defined]
+        with_connection.__signature__ = signature.replace(parameters=given_by_airflow)  # type: ignore[attr-defined]  # functions have it, their type does not say so
         return task(**options)(with_connection)
 
     return decorate

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -85,15 +86,7 @@ def start(settings: Settings, component: Component) -> Record:
     """Start a component detached from this process and its terminal, and record it."""
     log = log_file(settings, component.name)
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(component.command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=component.environment or None,
-            cwd=settings.home,
-            start_new_session=True,
-        )
+        process = _begin(settings, component, output, start_new_session=True)
     return remember(settings, component.name, process.pid, component.port, log)
 
 
@@ -101,17 +94,23 @@ def run_to_end(settings: Settings, component: Component) -> None:
     """Run a program that ends by itself; raise `BillingError` with its log's last lines where it fails."""
     log = log_file(settings, component.name)
     with log.open("ab") as output:
-        status = subprocess.run(
-            list(component.command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=component.environment or None,
-            cwd=settings.home,
-            check=False,
-        ).returncode
+        status = _begin(settings, component, output).wait()
     if status != 0:
         raise BillingError(f"{component.title} failed.{tail(log)}", f"Its whole log is {log}.")
+
+
+def _begin(
+    settings: Settings, component: Component, output: IO[bytes], start_new_session: bool = False
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        list(component.command),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=component.environment or None,
+        cwd=settings.home,
+        start_new_session=start_new_session,
+    )
 
 
 def remember(settings: Settings, name: str, pid: int, port: int | None, log: Path) -> Record:

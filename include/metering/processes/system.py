@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from metering import migrate
@@ -113,7 +114,7 @@ def airflow_components(settings: Settings) -> list[Component]:
                 name=f"airflow-{name}",
                 title=f"Airflow's {name.replace('-', ' ')}",
                 command=[name, *arguments],
-                ready=lambda name=name: _beats(settings, name.replace("-", "_")),  # type: ignore[misc]
+                ready=partial(_beats, settings, name.replace("-", "_")),
                 patience=patience,
             )
             # A scheduler that is asked to stop waits for its running tasks. Triggers keep their state in the database.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import stripe
 
@@ -60,31 +61,36 @@ def of_error(error: Exception, *, attempt: int, ambiguous: bool) -> Outcome:
     status = error.http_status
     code = error.code or (error.error.code if error.error is not None else None)
     message = error.user_message or str(error)
-    about = {"http_status": status, "error_code": code, "error_message": message, "request_id": error.request_id}
+    about: dict[str, Any] = {
+        "http_status": status,
+        "error_code": code,
+        "error_message": message,
+        "request_id": error.request_id,
+    }
     if status is None:
-        return Outcome("uncertain", "no_reply", **about, delay=_backoff(attempt))  # type: ignore[arg-type]
+        return Outcome("uncertain", "no_reply", **about, delay=_backoff(attempt))
     if status == 400 and (
         code == "duplicate_meter_event" or message.startswith("An event already exists with identifier")
     ):
-        return Outcome(ACCEPTED, "duplicate", **about)  # type: ignore[arg-type]
+        return Outcome(ACCEPTED, "duplicate", **about)
     if status in (401, 403, 409, 429):
         return Outcome(
             "uncertain" if ambiguous else "pending",
             {409: "conflict", 429: "rate_limited"}.get(status, "not_allowed"),
-            **about,  # type: ignore[arg-type]
+            **about,
             delay=None if status in (401, 403) else _retry_after(error) or _backoff(attempt),
             forget_attempt=not ambiguous,
             stop=status in (401, 403),
         )
     if 400 <= status < 500 and not ambiguous:
-        return Outcome("rejected", "refused", **about)  # type: ignore[arg-type]
+        return Outcome("rejected", "refused", **about)
     if 400 <= status < 500:
         # Refused now, but an earlier attempt may have been counted: the summary decides.
-        return Outcome("uncertain", "refused", **about, delay=_DISPUTED_DELAY)  # type: ignore[arg-type]
+        return Outcome("uncertain", "refused", **about, delay=_DISPUTED_DELAY)
     if status >= 500:
-        return Outcome("uncertain", "server_error", **about, delay=_backoff(attempt), server_error=True)  # type: ignore[arg-type]
+        return Outcome("uncertain", "server_error", **about, delay=_backoff(attempt), server_error=True)
     # A 2xx whose body could not be read, for one.
-    return Outcome("uncertain", "unreadable", **about, delay=_backoff(attempt))  # type: ignore[arg-type]
+    return Outcome("uncertain", "unreadable", **about, delay=_backoff(attempt))
 
 
 def _backoff(attempt: int) -> float:

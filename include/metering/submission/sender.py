@@ -158,7 +158,7 @@ class _Sender:
         event = {**submission["payload"], "identifier": submission["identifier"]}
         try:
             reply = self._server.api.v1.billing.meter_events.create(
-                event,  # type: ignore[arg-type]
+                event,  # type: ignore[arg-type]  # the SDK wants its own TypedDict
                 {"idempotency_key": submission["idempotency_key"]},
             )
         except Exception as error:

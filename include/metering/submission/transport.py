@@ -46,7 +46,7 @@ class Transport(stripe.HTTPClient):
         try:
             reply = self._pool.request(method.upper(), url, headers=headers, body=post_data, redirect=False)
         except Exception as error:
-            raise stripe.APIConnectionError(  # type: ignore[no-untyped-call]
+            raise stripe.APIConnectionError(  # type: ignore[no-untyped-call]  # has no types
                 f"Unexpected error communicating with Stripe: {type(error).__name__}: {error}", should_retry=False
             ) from error
         return reply.data, reply.status, reply.headers

@@ -44,7 +44,7 @@ with DAG(
             title="Compute again from",
             description_md="First moment of usage to compute again. Empty: what arrived since the last run.",
         ),
-        "until": Param(None, **MOMENT, title="until", description_md="The moment before which it ends."),
+        "until": Param(None, **MOMENT, title="Until", description_md="The moment before which that usage ends."),
     },
 ):
 

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from metering import settings as settings_module
 from metering.errors import BillingError
@@ -39,6 +39,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "BILLING_DBT_USER": unquote(url.username or "postgres"),
         "BILLING_DBT_PASSWORD": unquote(url.password or ""),
         "BILLING_DBT_DATABASE": url.path.lstrip("/"),
+        # As safe as the address asks for; without a word in it, what libpq does by itself.
+        "BILLING_DBT_SSLMODE": dict(parse_qsl(url.query)).get("sslmode", "prefer"),
         "DBT_PROFILES_DIR": str(settings.dbt_project),
         "DBT_PROJECT_DIR": str(settings.dbt_project),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

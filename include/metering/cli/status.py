@@ -37,11 +37,11 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
     table((name, process.megabytes(size)) for name, size in found["storage"].items())
     if found["usage"]:
         print()
-        table((name.replace("_", " "), value) for name, value in found["usage"].items())
+        table((name.replace("_", " "), process.moment(value)) for name, value in found["usage"].items())
     if found["dags"]:
         print()
         table(
-            ((dag["dag_id"], dag["state"], dag["run_id"], dag["at"]) for dag in found["dags"]),
+            ((dag["dag_id"], dag["state"], dag["run_id"], process.moment(dag["at"])) for dag in found["dags"]),
             headers=("DAG", "Latest run", "Run", "At"),
         )
     print()

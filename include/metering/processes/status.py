@@ -34,7 +34,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     }
     if settings.home.exists():
         disk = shutil.disk_usage(settings.home)
-        found["storage"] = {"disk used": disk.used, "disk free": disk.free}
+        found["storage"] = {"disk, used by everything": disk.used, "disk, free": disk.free}
     if settings.embedded_postgres and not postgres.running(settings.postgres_data):
         return found
     found["addresses"] = system.addresses(settings)
@@ -133,6 +133,11 @@ def megabytes(size: int | None) -> str:
     if size is None:
         return ""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def moment(value: object) -> object:
+    """A moment as people read it, to the second and in UTC; anything else as it is."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else value
 
 
 def duration(seconds: float | None) -> str:

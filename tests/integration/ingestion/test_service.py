@@ -84,7 +84,7 @@ def test_one_event_json_lines_and_gzip_are_taken(service: Running, api_key: str)
         (b'[{"event": }]', {}, 400, "unreadable_body"),
         (b"", {}, 400, "unreadable_body"),
         (b"x", {"content-encoding": "gzip"}, 400, "unreadable_body"),
-        (gzip.compress(b" " * 40_000_000), {"content-encoding": "gzip"}, 400, "unreadable_body"),
+        (gzip.compress(b" " * 40_000_000, mtime=0), {"content-encoding": "gzip"}, 400, "unreadable_body"),
         (b"[]", {"content-encoding": "br"}, 415, "wrong_encoding"),
         (b" " * 34_000_000, {}, 413, "body_too_large"),
     ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 Quantity = Decimal | int | str
 Event = dict[str, Any]
@@ -28,7 +29,7 @@ def make_event(
 
     Raises TypeError for a quantity in floating point, which has lost what was counted, and ValueError for a naive time.
     """
-    made: Event = {"event": event, "quantity": _text(quantity), "time": _rfc3339(time)}
+    made: Event = {"event": event, "quantity": _text(quantity), "time": rfc3339(time)}
     if team is not None:
         made["team"] = team
     if unit is not None:
@@ -41,6 +42,21 @@ def make_event(
     return made
 
 
+def encode(event: Event) -> bytes:
+    """The event as one line of JSON, without its end.
+
+    Raises TypeError for what is no JSON value, and ValueError for numbers that are not finite and for half characters:
+    said to whoever tracks the event, since in a batch it would spoil those around it.
+    """
+    return _to_json(event).encode()
+
+
+def decode(line: bytes) -> Event:
+    """The event of a line."""
+    event: Event = json.loads(line)
+    return event
+
+
 def derive_key(event: Event) -> str:
     """A key that follows from the fact alone: the same event gives the same key in any process, at any time.
 
@@ -49,14 +65,40 @@ def derive_key(event: Event) -> str:
     """
     fact = {name: value for name, value in event.items() if name != "idempotency_key"}
     fact["quantity"] = _normal(fact["quantity"])
-    canonical = json.dumps(fact, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return f"fact-{hashlib.sha256(canonical.encode()).hexdigest()[:40]}"
+    return f"fact-{hashlib.sha256(_to_sorted_json(fact).encode()).hexdigest()[:40]}"
+
+
+def rfc3339(time: datetime | str | None) -> str:
+    """A time as RFC 3339 text in UTC; None is now, and text stays as it is. Raises ValueError where it has no zone."""
+    if isinstance(time, str):
+        return time
+    moment = datetime.now(UTC) if time is None else time
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {moment} has no time zone")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
+
+
+def _plain(value: object) -> str:
+    """What JSON has no word for but has one obvious text. Anything else might give another text in another process."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return rfc3339(value)
+    if isinstance(value, date | UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} can't be sent: give texts, numbers, booleans or None")
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+_to_sorted_json = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain, sort_keys=True
+).encode
 
 
 def _text(quantity: Quantity) -> str:
     if isinstance(quantity, str):
         return quantity
-    if isinstance(quantity, bool | float):
+    if isinstance(quantity, bool) or not isinstance(quantity, int | Decimal):
         raise TypeError(f"the quantity {quantity!r} is a {type(quantity).__name__}: give a Decimal, an int or text")
     return f"{quantity:f}" if isinstance(quantity, Decimal) else str(quantity)
 
@@ -68,12 +110,3 @@ def _normal(quantity: str) -> str:
     except ArithmeticError:
         return quantity
     return f"{number.normalize():f}" if number.is_finite() else quantity
-
-
-def _rfc3339(time: datetime | str | None) -> str:
-    if isinstance(time, str):
-        return time
-    moment = datetime.now(UTC) if time is None else time
-    if moment.tzinfo is None:
-        raise ValueError(f"the time {moment} has no time zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
@@ -64,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         server.times.append(time.monotonic())
         server.headers.append({name.lower(): value for name, value in self.headers.items()})
-        events = json.loads(body)["events"]
+        events = json.loads(gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body)
         server.batches.append(events)
         action = server.script.pop(0) if server.script else None
         if server.limit is not None and len(events) > server.limit:

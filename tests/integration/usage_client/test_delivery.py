@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from datetime import UTC, datetime
@@ -168,12 +169,13 @@ def test_a_service_that_stays_away_is_given_up_after_a_while() -> None:
 def test_a_call_costs_next_to_nothing_with_the_service_down() -> None:
     usage = _client(f"http://127.0.0.1:{free_port()}", max_pending=3000)
     usage.track("e", idempotency_key="first")
-    began = time.perf_counter()
+    costs = []
     for number in range(10_000):
+        began = time.perf_counter()
         usage.track("e", number, idempotency_key=str(number), time="2026-10-01T00:00:00Z")
-    a_call = (time.perf_counter() - began) / 10_000
+        costs.append(time.perf_counter() - began)
     tally = usage.close(timeout=0)
-    assert a_call < 100e-6
+    assert statistics.median(costs) < 50e-6
     assert tally.tracked == 3000
     assert tally.dropped == 7001
     assert tally.failed == 3000

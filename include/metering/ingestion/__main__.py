@@ -13,6 +13,7 @@ from metering import settings as settings_module
 from metering.errors import BillingError
 from metering.ingestion import logs
 from metering.ingestion.app import create_app
+from metering.ingestion.collectors import metrics_for
 from metering.processes.ports import who_listens
 
 
@@ -29,7 +30,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         listener = _listen(arguments.host, settings.ingestion_port if arguments.port is None else arguments.port)
-        application = create_app(settings.database_url)
+        application = create_app(settings.database_url, metrics=metrics_for(settings))
     except BillingError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
@@ -14,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 from metering.ingestion import health, reference, tracking
 from metering.ingestion.access import ANYBODY
 from metering.ingestion.events import Unreadable
+from metering.ingestion.headers import header
 from metering.ingestion.logs import log
+from metering.ingestion.metrics import Metrics
 from metering.ingestion.operations import Operation
 from metering.ingestion.queue import QueueFull
 from metering.ingestion.replies import Refusal
@@ -25,9 +28,9 @@ ROOMS = (tracking, health)
 """Whose `OPERATIONS` the service has; the busiest first, since paths are tried in this order."""
 
 
-def create_app(url: str, *, max_waiting: int | None = None) -> Starlette:
-    """The ASGI application, landing events in the database at `url`."""
-    service = Service(url, max_waiting=max_waiting)
+def create_app(url: str, *, max_waiting: int | None = None, metrics: Metrics | None = None) -> Starlette:
+    """The ASGI application, landing events in the database at `url`; by default nobody collects `metrics`."""
+    service = Service(url, max_waiting=max_waiting, metrics=metrics)
     operations = [operation for room in ROOMS for operation in room.OPERATIONS]
     operations += reference.operations(operations)
     by_path: dict[str, list[Operation]] = {}
@@ -60,23 +63,31 @@ class _Path:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        operation = self._operations.get(request.method)
+        started = time.perf_counter()
+        refusal: Refusal | None = None
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, operation)
         except ClientDisconnect:
             return  # nobody is there to be told
         except Exception as error:
-            response = _told(self._service, _refusal(error))
+            refusal = _refusal(error)
+            response = _told(self._service, refusal)
         await response(scope, receive, send)
+        metrics = self._service.metrics
+        if metrics.on:
+            name = operation.name if operation else "other"
+            code = refusal.code if refusal else None
+            metrics.answered(name, response.status_code, time.perf_counter() - started, code)
 
-    async def _answer(self, request: Request) -> Response:
-        operation = self._operations.get(request.method)
+    async def _answer(self, request: Request, operation: Operation | None) -> Response:
         if operation is None:
             allowed = ", ".join(sorted(self._operations))
             message = f"The method {request.method} is not one of {allowed}."
             raise Refusal(405, "wrong_method", message, headers={"allow": allowed})
         access = ANYBODY
         if operation.scope is not None:
-            access = await self._service.door.admit(request.headers.get("authorization"), operation.scope)
+            access = await self._service.door.admit(header(request, "authorization"), operation.scope)
         return await operation.handler(self._service, request, access)
 
 

@@ -7,7 +7,6 @@ is told apart from the others; only what cannot be taken apart into events at al
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -60,7 +59,7 @@ class Body:
                 events: Sequence[Event | Malformed] = _line_events(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 events = [decode_event(line) for line in _split_lines(body)]
-            return cls(body, _bounded(events), lines=True)
+            return cls(body, bounded(events), lines=True)
         start = body.lstrip()[:1]
         if start == b"{":
             try:
@@ -70,18 +69,18 @@ class Body:
                     raise Unreadable("The list named events has to be the object's only field.") from None
                 return cls(b"[" + body + b"]", [decode_event(body)], lines=False)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise _unreadable(error) from None
+                raise unreadable(error) from None
         elif start != b"[":
             raise Unreadable('The body is neither an event, a list of events, nor {"events": [...]}.', 0)
         try:
-            return cls(body, _bounded(_many_events(body)), lines=False)
+            return cls(body, bounded(_many_events(body)), lines=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         try:
             raw = [bytes(event) for event in _raw_events(body)]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _unreadable(error) from None
-        return cls(body, [decode_event(event) for event in _bounded(raw)], lines=False)
+            raise unreadable(error) from None
+        return cls(body, [decode_event(event) for event in bounded(raw)], lines=False)
 
     def payload(self, index: int) -> str:
         """The event at `index` as it was sent; bytes that are no UTF-8 are written as \\xNN."""
@@ -100,7 +99,7 @@ def decode_event(text: bytes) -> Event | Malformed:
     try:
         return _one_event(text)
     except msgspec.ValidationError as error:
-        return _misshapen(str(error))
+        return misshapen(str(error))
     except UnicodeDecodeError:
         return Malformed("invalid_encoding", None, "The event is not UTF-8.")
     except RecursionError:
@@ -121,34 +120,15 @@ def decode_object(text: bytes) -> dict[str, Any] | Malformed:
         return Malformed("invalid_json", None, f"The line is not JSON: {_sentence(error)}")
 
 
-def gunzip(data: bytes, limit: int = MAX_BYTES) -> bytes:
-    """Decompress gzip, of one or several members, to at most `limit` bytes; raises `Unreadable`."""
-    parts: list[bytes] = []
-    room = limit
-    while data:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            part = member.decompress(data, room + 1)
-        except zlib.error:
-            raise Unreadable("The body is not gzip, although its Content-Encoding says so.") from None
-        room -= len(part)
-        if room < 0:
-            raise Unreadable(f"The body unpacks to more than {limit} bytes.")
-        if not member.eof:
-            raise Unreadable("The gzip body ends too early.")
-        parts.append(part)
-        data = member.unused_data
-    return b"".join(parts)
-
-
 def _any_keys(body: bytes) -> set[str]:
     try:
         return set(_raw_object(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
 
-def _bounded(events: Sequence[T]) -> Sequence[T]:
+def bounded(events: Sequence[T]) -> Sequence[T]:
+    """Return these events; raise `Unreadable` where they are too many."""
     if len(events) > MAX_EVENTS:
         raise Unreadable(f"The body holds {len(events)} events; {MAX_EVENTS} are allowed.")
     return events
@@ -158,7 +138,8 @@ def _split_lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip()]
 
 
-def _misshapen(said: str) -> Malformed:
+def misshapen(said: str) -> Malformed:
+    """Tell what the decoder says of JSON that is no event."""
     unknown = _UNKNOWN_FIELD.search(said)
     if unknown:
         return Malformed("unknown_field", unknown["name"], f"There is no field {unknown['name']!r} in an event.")
@@ -176,7 +157,8 @@ def _sentence(error: Exception) -> str:
     return _AT_BYTE.sub("", str(error)).removeprefix("JSON is malformed: ").replace("`", "").rstrip(".") + "."
 
 
-def _unreadable(error: Exception) -> Unreadable:
+def unreadable(error: Exception) -> Unreadable:
+    """Tell what the decoder says of what is no JSON."""
     if isinstance(error, RecursionError):
         return Unreadable("The body is nested too deeply.")
     if isinstance(error, UnicodeDecodeError):

@@ -14,6 +14,7 @@ from metering.ingestion.access import Door
 from metering.ingestion.catalog import Catalog
 from metering.ingestion.landing import Landing
 from metering.ingestion.logs import Throttle, log
+from metering.ingestion.metrics import Metrics
 from metering.ingestion.queue import GroupCommit
 from metering.ingestion.request_body import Bodies
 from metering.ingestion.worker import Unavailable, Worker
@@ -25,8 +26,9 @@ PROVEN_SECONDS = 1.0
 class Service:
     """What the operations share."""
 
-    def __init__(self, url: str, *, max_waiting: int | None = None) -> None:
-        """Land events in the database at `url`."""
+    def __init__(self, url: str, *, max_waiting: int | None = None, metrics: Metrics | None = None) -> None:
+        """Land events in the database at `url`; by default nobody collects `metrics`."""
+        self.metrics = metrics or Metrics()
         self.lander = Worker(url, "billing-ingestion")
         self.reader = Worker(url, "billing-ingestion-reader")
         self.door = Door(self.reader)
@@ -42,9 +44,14 @@ class Service:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Run the group commit as long as the service runs."""
         landing = asyncio.create_task(self.queue.run())
+        gauges = {
+            "queue.events": lambda: float(self.queue.waiting),
+            "bodies.bytes": lambda: float(self.bodies.bytes_held),
+        }
         log(logging.INFO, "started")
         try:
-            yield
+            async with self.metrics.running(gauges):
+                yield
         finally:
             landing.cancel()
             with contextlib.suppress(asyncio.CancelledError):

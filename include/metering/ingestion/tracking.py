@@ -7,22 +7,26 @@ reply; one bad event never fails the others.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from metering.ingestion import cloudevents
 from metering.ingestion.access import Access
-from metering.ingestion.body import MAX_BYTES, MAX_EVENTS, Body, gunzip
+from metering.ingestion.body import MAX_BYTES, MAX_EVENTS, Body
 from metering.ingestion.catalog import REFRESH_ON_MISS_SECONDS, REFRESH_SECONDS
+from metering.ingestion.cloudevents import CloudEvents
+from metering.ingestion.compression import ENCODINGS, unpack
 from metering.ingestion.events import MAX_KEY, Reject, Sorted
+from metering.ingestion.formats import LINES, read_events
+from metering.ingestion.headers import header
 from metering.ingestion.operations import Content, Operation, Parameter, Reply
 from metering.ingestion.replies import ProblemReply, Refusal, json_reply
 from metering.ingestion.service import Service
 from metering.ingestion.validation import Judge
-
-_LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines")
 
 
 class EventReply(msgspec.Struct, omit_defaults=True):
@@ -51,10 +55,15 @@ async def track(service: Service, request: Request, access: Access) -> Response:
     """Land the events of a request and account for each of them."""
     service.queue.check_room()
     async with service.bodies.hold(request) as held:
-        text = await _unpacked(await held.read(), request.headers.get("content-encoding", ""))
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        events = await sort(service, Body.parse(text, lines=kind in _LINES), access)
+        text = await _unpacked(await held.read(), header(request, "content-encoding") or "")
+        body = read_events(request, text)
+        if access.bucket is not None:
+            access.bucket.take(len(body.events))
+        events = await sort(service, body, access)
+        started = time.perf_counter()
         kept = await service.queue.land(events) if events.facts or events.rejects else []
+    if service.metrics.on:
+        service.metrics.landed(events, kept, time.perf_counter() - started)
     if events.refused and len(events.refused) == len(events):
         first = events.refused[0]
         raise Refusal(403, first.reason, first.message)
@@ -62,7 +71,7 @@ async def track(service: Service, request: Request, access: Access) -> Response:
     return json_reply(account(events, kept, brief=brief))
 
 
-async def sort(service: Service, body: Body, access: Access) -> Sorted:
+async def sort(service: Service, body: Body | CloudEvents, access: Access) -> Sorted:
     """Tell apart what may land of a body, by a catalog that knows what was made a moment ago."""
     catalog = await service.catalog(REFRESH_SECONDS)
     judge = Judge(catalog, team_id=access.team_id, team_key=access.team_key)
@@ -99,11 +108,12 @@ def account(events: Sorted, kept: list[Reject], *, brief: bool) -> TrackReply:
 
 
 async def _unpacked(body: bytes, encoding: str) -> bytes:
-    if encoding in ("", "identity"):
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
         return body
-    if encoding == "gzip":
-        return await asyncio.to_thread(gunzip, body)
-    message = f"The Content-Encoding {encoding[:40]!r} is not supported; use gzip or none."
+    if name in ENCODINGS:
+        return await asyncio.to_thread(unpack, body, name)
+    message = f"The Content-Encoding {encoding[:40]!r} is not taken; {', '.join(ENCODINGS)} or none are."
     raise Refusal(415, "wrong_encoding", message)
 
 
@@ -161,6 +171,36 @@ EVENT: dict[str, Any] = {
 }
 EVENTS: dict[str, Any] = {"type": "array", "maxItems": MAX_EVENTS, "items": EVENT}
 
+_CLOUD_EVENT = {
+    "specversion": cloudevents.VERSION,
+    "type": "api_request",
+    "source": "https://api.example.com/eu",
+    "id": "req-7f3a",
+    "time": "2026-10-25T02:30:00Z",
+    "data": {"team": "acme", "quantity": "1", "properties": {"endpoint": "/v1/chat"}},
+}
+CLOUD_EVENT: dict[str, Any] = {
+    "title": "CloudEvent",
+    "description": "CloudEvents 1.0. `source` and `id` together are the idempotency key, `type` is the event's name.",
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": cloudevents.VERSION},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "format": "uri-reference", "minLength": 1},
+        "type": {"type": "string", "minLength": 1},
+        "subject": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_KEY},
+        "time": EVENT["properties"]["time"],
+        "datacontenttype": {"type": ["string", "null"], "description": "JSON, where it is given."},
+        "data": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {name: EVENT["properties"][name] for name in ("team", "quantity", "unit", "properties")},
+        },
+        "data_base64": {"type": ["string", "null"], "contentEncoding": "base64", "description": "Instead of `data`."},
+    },
+}
+
 _REPLY = {
     "accepted": 1,
     "duplicate": 0,
@@ -188,8 +228,10 @@ OPERATIONS = (
         "track",
         summary="Send usage events",
         description=(
-            f"One event, or up to {MAX_EVENTS:,}. The reply comes after the commit, never before, and accounts for "
-            "each event; one bad event never fails the others. Sending again is always safe: a key counts once, ever."
+            f"One event, or up to {MAX_EVENTS:,}. The reply comes after the commit, never before, and accounts "
+            "for each event; one bad event never fails the others. Sending again is always safe: a key counts once, "
+            "ever.\n\n"
+            "A CloudEvent is also taken in binary mode: its attributes as `ce-` headers, its data as the body."
         ),
         parameters=(
             Parameter("summary", "`1`: list only the events that were not accepted.", "1", {"type": "string"}),
@@ -204,7 +246,7 @@ OPERATIONS = (
                 "content-encoding",
                 "How the body is compressed, if it is.",
                 "identity",
-                {"enum": ["identity", "gzip"]},
+                {"enum": ["identity", *ENCODINGS]},
                 where="header",
             ),
         ),
@@ -227,8 +269,10 @@ OPERATIONS = (
             Content(
                 {"type": "string", "description": "JSON lines: one event a line."},
                 {"two events": '{"event": "a", "idempotency_key": "1"}\n{"event": "b", "idempotency_key": "2"}\n'},
-                "application/x-ndjson",
+                LINES[0],
             ),
+            Content(CLOUD_EVENT, {"one CloudEvent": _CLOUD_EVENT}, cloudevents.SINGLE),
+            Content({"type": "array", "items": CLOUD_EVENT}, {"a batch": [_CLOUD_EVENT]}, cloudevents.BATCH),
         ),
         replies={
             200: Reply("Every event is accounted for.", (Content(TrackReply, {"one good, one bad": _REPLY}),)),

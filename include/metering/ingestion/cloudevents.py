@@ -1,0 +1,202 @@
+"""CloudEvents 1.0, as usage events: single and in batches (JSON event format), and in binary mode (HTTP headers).
+
+Rules: https://github.com/cloudevents/spec, `spec.md`, `formats/json-format.md`, `bindings/http-protocol-binding.md`.
+
+| CloudEvent | usage event |
+|---|---|
+| `type` | event |
+| `source` and `id` | idempotency key: what makes a CloudEvent one and the same |
+| `time` | time |
+| `subject` | subject |
+| `data` | an object of team, quantity, unit and properties, each of them optional |
+
+Other attributes and extensions belong to those who carry the event, may differ from one sending to the next, and mean
+nothing here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from metering.ingestion.body import bounded, misshapen, unreadable
+from metering.ingestion.events import ONE, Event, Malformed, Unreadable
+
+VERSION = "1.0"
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_JSON = re.compile(r"[\w.+-]+/([\w.+-]+\+)?json *(;.*)?", re.ASCII | re.IGNORECASE)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+class Usage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The data of a CloudEvent."""
+
+    team: str | None = None
+    quantity: Decimal = ONE
+    unit: str | None = None
+    properties: dict[str, Any] = {}
+
+
+class CloudEvent(msgspec.Struct, gc=False):
+    """A CloudEvent in JSON, as far as it means something here."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str | None = None
+    time: str | None = None
+    datacontenttype: str | None = None
+    data: Usage | None = None
+    data_base64: str | None = None
+
+
+_one = msgspec.json.Decoder(CloudEvent, float_hook=Decimal).decode
+_many = msgspec.json.Decoder(list[CloudEvent], float_hook=Decimal).decode
+_usage = msgspec.json.Decoder(Usage, float_hook=Decimal).decode
+_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class CloudEvents:
+    """The events of one request, and what was sent for each."""
+
+    def __init__(self, events: Sequence[Event | Malformed], sent: bytes, *, many: bool) -> None:
+        """Hold decoded events and the JSON that they were decoded from."""
+        self.events = events
+        self._sent = sent
+        self._many = many
+        self._raw: list[bytes] | None = None
+
+    def payload(self, index: int) -> str:
+        """The CloudEvent at `index` in JSON; bytes that are no UTF-8 are written as \\xNN."""
+        if self._raw is None:
+            self._raw = [bytes(event) for event in _raws(self._sent)] if self._many else [self._sent]
+        return self._raw[index].decode(errors="backslashreplace")
+
+    def line(self, index: int) -> int | None:
+        """Nothing here comes from a file."""
+        return None
+
+
+def single(body: bytes) -> CloudEvents:
+    """Decode one CloudEvent in JSON; raises `Unreadable`."""
+    try:
+        _raw(body)
+    except _NOT_JSON as error:
+        raise unreadable(error) from None
+    return CloudEvents([decode(body)], body, many=False)
+
+
+def batch(body: bytes) -> CloudEvents:
+    """Decode a JSON array of CloudEvents, which may be empty; raises `Unreadable`."""
+    try:
+        return CloudEvents([_event(event) for event in bounded(_many(body))], body, many=True)
+    except _NOT_JSON:
+        pass  # then one by one
+    try:
+        raw = [bytes(event) for event in _raws(body)]
+    except _NOT_JSON as error:
+        raise unreadable(error) from None
+    return CloudEvents([decode(event) for event in bounded(raw)], body, many=True)
+
+
+def binary(headers: Iterable[tuple[bytes, bytes]], content_type: str | None, body: bytes) -> CloudEvents:
+    """Put one CloudEvent together from `ce-` headers and a body of data; raises `Unreadable`.
+
+    For the quarantine it is kept as the JSON that says the same.
+    """
+    attributes: dict[str, Any] = {}
+    for header, value in headers:
+        if header.startswith(b"ce-"):
+            name = header[3:].decode("latin-1")
+            if name in attributes:
+                raise Unreadable(f"The header ce-{name[:40]} was sent more than once.")
+            attributes[name] = _header_value(name, value)
+    for name in ("data", "data_base64", "datacontenttype"):
+        if attributes.pop(name, None) is not None:
+            raise Unreadable(f"In binary mode, the header ce-{name} must not be sent.")
+    if content_type:
+        attributes["datacontenttype"] = content_type
+    if body:
+        attributes["data_base64"] = base64.b64encode(body).decode()
+    event = decode(msgspec.json.encode(attributes))
+    if body:
+        try:
+            attributes["data"] = _raw(body)
+        except _NOT_JSON:
+            pass  # it stays as it is
+        else:
+            del attributes["data_base64"]
+    return CloudEvents([event], msgspec.json.encode(attributes), many=False)
+
+
+def decode(text: bytes) -> Event | Malformed:
+    """Decode one CloudEvent in JSON; what is wrong with it is told by a code, a field and a sentence."""
+    try:
+        return _event(_one(text))
+    except msgspec.ValidationError as error:
+        return misshapen(str(error))
+    except _NOT_JSON as error:
+        return Malformed("invalid_json", None, unreadable(error).message)
+
+
+def _event(said: CloudEvent) -> Event | Malformed:
+    if said.specversion != VERSION:
+        message = f"CloudEvents {said.specversion[:20]!r} are not known; {VERSION} are."
+        return Malformed("invalid_specversion", "specversion", message)
+    for name, text in (("id", said.id), ("source", said.source), ("type", said.type), ("subject", said.subject)):
+        if text is not None and (not text or _CONTROL.search(text)):
+            message = f"The attribute {name} of a CloudEvent is a text that is not empty, without control characters."
+            return Malformed(f"invalid_{name}", name, message)
+    if " " in said.source:
+        return Malformed("invalid_source", "source", "The attribute source is a URI reference; it holds a space.")
+    usage = said.data
+    if said.datacontenttype and not _JSON.fullmatch(said.datacontenttype):
+        message = f"The data is {said.datacontenttype[:80]!r}; it has to be JSON."
+        return Malformed("invalid_datacontenttype", "datacontenttype", message)
+    if said.data_base64 is not None:
+        if usage is not None:
+            return Malformed("invalid_data", "data", "A CloudEvent has data or data_base64, not both.")
+        try:
+            usage = _usage(base64.b64decode(said.data_base64, validate=True))
+        except binascii.Error:
+            return Malformed("invalid_data", "data_base64", "The field data_base64 is not Base64.")
+        except msgspec.ValidationError as error:
+            return misshapen(str(error))
+        except _NOT_JSON as error:
+            message = unreadable(error).message.replace("The body", "The data")
+            return Malformed("invalid_data", "data", message)
+    usage = usage or Usage()
+    return Event(
+        event=said.type,
+        team=usage.team,
+        quantity=usage.quantity,
+        unit=usage.unit,
+        # A source holds no space, so that no two pairs make the same key.
+        idempotency_key=f"{said.source} {said.id}",
+        time=said.time,
+        subject=said.subject,
+        properties=usage.properties,
+    )
+
+
+def _header_value(name: str, value: bytes) -> str:
+    """Unquote and percent-decode the value of a header, once each, in this order (HTTP binding, 3.1.3.2)."""
+    text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), value.decode("latin-1"))
+    try:
+        return unquote_to_bytes(text.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"The header ce-{name[:40]} is not UTF-8, percent-encoded.") from None

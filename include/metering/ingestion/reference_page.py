@@ -119,7 +119,7 @@ def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
             query.append(f"{parameter['name']}={example}")
     parts = ["curl" if method == "GET" else f"curl -X {method}"]
     if operation["security"]:
-        parts.append('-H "Authorization: Bearer $BILLING_API_KEY"')
+        parts.append('-H "Authorization: Bearer $API_KEY"')
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         parts.append(f'-H "Content-Type: {media_type}"')
         for example in content["examples"].values():

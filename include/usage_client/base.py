@@ -146,9 +146,13 @@ class BaseClient:
             if self._raise:
                 raise
             reason = str(error)
+        self.drop(reason)
+        return None
+
+    def drop(self, reason: str) -> None:
+        """Count an event that was lost before it could be tracked; it is reported with the others."""
         if self._books.drop(reason):
             self._sender.wake()
-        return None
 
     def retry_failed(self) -> int:
         """Have what could not be delivered sent again; return how many events that is."""
@@ -191,6 +195,13 @@ class BaseClient:
     def rejections(self) -> tuple[Rejection, ...]:
         """The latest events that the service could not count, with its reasons."""
         return tuple(self._books.rejections)
+
+    def settle(self, timeout: float) -> bool:
+        """Deliver what is pending, or have it on disk where the service is away; whether it was within `timeout`.
+
+        For a server that shuts down: it raises nothing, and the client goes on.
+        """
+        return self._sender.flush(timeout, patient=False)
 
     # Its life -------------------------------------------------------------------------------------------------------
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import usage_client
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 class MisbehavingServer(ThreadingHTTPServer):
@@ -80,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif action == "garbage after the commit":
             server.keep(events)
             self._reply(200, None)
+        elif action == "hang for long":
+            time.sleep(20)
         elif action == "hang":
             time.sleep(1.5)
             self._reply(200, server.keep(events))
@@ -115,3 +126,41 @@ def server() -> Iterator[MisbehavingServer]:
     served.shutdown()
     served.server_close()
     thread.join()
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so, and fail where it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., None]:
+    return until
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts Python programs (a text, or a module as a list of arguments), and ends those that a test has left."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(program: str | list[str], *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *(["-c", program] if isinstance(program, str) else program), *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(Path(usage_client.__file__).parents[1]), **environment},
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own, with its workers in it
+        process.communicate()

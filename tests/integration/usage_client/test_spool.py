@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -16,15 +14,15 @@ from typing import Any
 
 import pytest
 
-import usage_client
 from metering.processes.ports import free_port
 from usage_client import UsageClient
 from usage_client.retry import RetryPolicy
 from usage_client.spool import Spool, SpoolFull
 
 QUICK = RetryPolicy(first_wait=0.02, longest_wait=0.1, give_up_after=5)
-INCLUDE = str(Path(usage_client.__file__).parents[1])
 Server = Any
+Start = Callable[..., Any]
+Until = Callable[..., None]
 
 
 def _client(url: str, spool: Path, **options: Any) -> UsageClient:
@@ -33,25 +31,8 @@ def _client(url: str, spool: Path, **options: Any) -> UsageClient:
     )
 
 
-def _until(true: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def _files(spool: Path) -> list[Path]:
     return sorted(path for path in spool.rglob("*") if path.is_file())
-
-
-def _program(text: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", text, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": INCLUDE},
-        stdout=subprocess.PIPE,
-        stdin=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture
@@ -73,12 +54,12 @@ def test_what_was_tracked_during_an_outage_is_sent_when_it_is_over(server: Serve
     assert _files(tmp_path) == []
 
 
-def test_nothing_waits_in_memory_while_the_service_is_away(nowhere: str, tmp_path: Path) -> None:
+def test_nothing_waits_in_memory_while_the_service_is_away(nowhere: str, tmp_path: Path, until: Until) -> None:
     usage = _client(nowhere, tmp_path, batch_size=10, max_pending=50)
     for number in range(500):
         while usage.track("e", number, idempotency_key=str(number)) is None:
             time.sleep(0.001)
-    _until(lambda: usage.pending == 0)
+    until(lambda: usage.pending == 0)
     assert usage.spool.events == usage.tally.spooled == 500
     began = time.monotonic()
     tally = usage.close()
@@ -86,7 +67,9 @@ def test_nothing_waits_in_memory_while_the_service_is_away(nowhere: str, tmp_pat
     assert (tally.tracked, tally.spooled, tally.failed, tally.lost) == (500, 500, 0, 0)
 
 
-def test_the_next_process_sends_what_the_last_one_left(server: Server, nowhere: str, tmp_path: Path) -> None:
+def test_the_next_process_sends_what_the_last_one_left(
+    server: Server, nowhere: str, tmp_path: Path, until: Until
+) -> None:
     with _client(server.url, tmp_path) as usage:
         server.script = [503] * 100
         for number in range(30):
@@ -94,12 +77,12 @@ def test_the_next_process_sends_what_the_last_one_left(server: Server, nowhere: 
     assert usage.tally.spooled == 30
     server.script = []
     later = _client(server.url, tmp_path)  # and nothing is tracked
-    _until(lambda: len(server.kept) == 30)
+    until(lambda: len(server.kept) == 30)
     assert later.close().recovered == 30
     assert _files(tmp_path) == []
 
 
-def test_what_was_on_disk_survives_kill_9(server: Server, tmp_path: Path) -> None:
+def test_what_was_on_disk_survives_kill_9(server: Server, tmp_path: Path, start: Start) -> None:
     server.script = [503] * 10_000
     program = """
 import sys
@@ -112,11 +95,10 @@ while usage.pending:
 print("on disk", flush=True)
 sys.stdin.read()
 """
-    process = _program(program, server.url, tmp_path)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "on disk\n"
-        process.kill()
+    process = start(program, server.url, tmp_path)
+    assert process.stdout.readline() == "on disk\n"
+    process.kill()
+    process.wait()
     server.script = []
     with _client(server.url, tmp_path) as usage:
         assert usage.flush(10)
@@ -124,7 +106,7 @@ sys.stdin.read()
     assert usage.tally.recovered == usage.tally.accepted == 2000
 
 
-def test_a_durable_client_loses_nothing_at_all_to_kill_9(server: Server, tmp_path: Path) -> None:
+def test_a_durable_client_loses_nothing_at_all_to_kill_9(server: Server, tmp_path: Path, start: Start) -> None:
     """Each event whose `track` has returned is counted once, at whatever moment the process is killed."""
     program = """
 import itertools, sys
@@ -137,13 +119,11 @@ for number in itertools.count():
     tracked: set[str] = set()
     for life in range(6):
         server.script = [503, "reset after the commit", None, None] * 1000 if life % 2 else []
-        process = _program(program, server.url, tmp_path, life)
-        with process:
-            assert process.stdout is not None
-            tracked.add(process.stdout.readline().strip())
-            killer = threading.Timer(0.1 + life * 0.05, process.kill)
-            killer.start()
-            tracked |= {line.strip() for line in process.stdout if line.endswith("\n")}
+        process = start(program, server.url, tmp_path, life)
+        tracked.add(process.stdout.readline().strip())
+        threading.Timer(0.1 + life * 0.05, process.kill).start()
+        tracked |= {line.strip() for line in process.stdout if line.endswith("\n")}
+        process.wait()
     server.script = []
     with _client(server.url, tmp_path) as usage:
         assert usage.flush(20)
@@ -154,12 +134,14 @@ for number in itertools.count():
     assert _files(tmp_path) == []
 
 
-def test_processes_that_share_a_folder_send_each_event_once(server: Server, tmp_path: Path) -> None:
+def test_processes_that_share_a_folder_send_each_event_once(
+    server: Server, tmp_path: Path, until: Until, start: Start
+) -> None:
     server.script = [503] * 10
     with _client(server.url, tmp_path, batch_size=10, retry=RetryPolicy(first_wait=30)) as usage:
         for number in range(400):
             usage.track("e", number, idempotency_key=str(number))
-        _until(lambda: usage.tally.spooled == 400)
+        until(lambda: usage.tally.spooled == 400)
     server.script = []
     program = """
 import sys
@@ -170,7 +152,7 @@ with UsageClient(sys.argv[1], "bk_secret", spool=sys.argv[2], batch_size=20, flu
     assert usage.flush(30)
 print(usage.tally.sent, usage.tally.duplicate)
 """
-    processes = [_program(program, server.url, tmp_path, name) for name in "abcd"]
+    processes = [start(program, server.url, tmp_path, name) for name in "abcd"]
     told = [list(map(int, process.communicate(timeout=60)[0].split())) for process in processes]
     assert len(server.kept) == 800
     assert sum(sent for sent, _ in told) == 800  # nothing went out twice
@@ -197,7 +179,7 @@ def test_the_folder_stays_within_its_size_and_drops_are_counted(nowhere: str, tm
 
 
 def test_a_disk_that_fails_leaves_events_in_memory(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -207,7 +189,7 @@ def test_a_disk_that_fails_leaves_events_in_memory(
     monkeypatch.setattr(os, "write", full)
     for number in range(10):
         assert usage.track("e", number, idempotency_key=str(number))
-    _until(lambda: len(server.kept) == 10)
+    until(lambda: len(server.kept) == 10)
     monkeypatch.undo()
     tally = usage.close()
     assert (tally.tracked, tally.accepted, tally.spooled) == (10, 10, 0)
@@ -241,7 +223,7 @@ def test_a_file_cut_off_anywhere_gives_its_whole_lines(server: Server, tmp_path:
             claim.release()
 
 
-def test_what_the_disk_has_damaged_is_counted_and_set_apart(server: Server, tmp_path: Path) -> None:
+def test_what_the_disk_has_damaged_is_counted_and_set_apart(server: Server, tmp_path: Path, until: Until) -> None:
     server.script = [503] * 100
     with _client(server.url, tmp_path) as usage:
         for number in range(10):
@@ -250,7 +232,7 @@ def test_what_the_disk_has_damaged_is_counted_and_set_apart(server: Server, tmp_
     file.write_bytes(file.read_bytes().replace(b'"quantity":"7"', b'"quantity":"9"'))
     server.script = []
     with _client(server.url, tmp_path) as usage:
-        _until(lambda: usage.tally.recovered == 10)
+        until(lambda: usage.tally.recovered == 10)
     assert set(server.kept) == set(map(str, range(10))) - {"7"}
     assert (usage.tally.lost, usage.tally.accepted) == (1, 9)
     (left,) = _files(tmp_path)
@@ -277,12 +259,12 @@ def test_what_the_service_refuses_stays_on_disk_and_is_tried_again_at_the_next_s
     assert (usage.tally.recovered, usage.tally.failed) == (1, 0)
 
 
-def test_files_that_are_too_large_together_are_sent_apart(server: Server, tmp_path: Path) -> None:
+def test_files_that_are_too_large_together_are_sent_apart(server: Server, tmp_path: Path, until: Until) -> None:
     server.script = [503] * 100
     with _client(server.url, tmp_path, batch_size=50, retry=RetryPolicy(first_wait=30)) as usage:
         for number in range(200):
             usage.track("e", number, idempotency_key=str(number))
-        _until(lambda: usage.tally.spooled == 200)
+        until(lambda: usage.tally.spooled == 200)
     server.script, server.limit = [], 30
     with _client(server.url, tmp_path, batch_size=200) as usage:
         assert usage.flush(10)

@@ -3,85 +3,174 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from metering.errors import BillingError
     from metering.files import Mapping, Tally
+    from metering.ingestion.landing import Landing
 
 EXAMPLES = [
     "./billing ingest usage.csv",
     "./billing ingest requests.jsonl.gz --map requests.map.yaml",
+    "./billing ingest exports/ 'archive/2026-*/*.parquet'",
+    "./billing ingest /var/log/nginx/access.log* --map access.map.yaml",
 ]
 
 
 def ingest(
-    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines; plain or gzip.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="CSV with a header, JSON lines, Parquet, or access logs; plain, gzip or zstd. Directories and quoted"
+            " patterns are searched.",
+        ),
+    ],
     map_file: Annotated[
         Path | None,
         typer.Option("--map", help="A YAML file that says which column is the time, the key, the team and so on."),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read files from their beginning, also those that were read before.")
+    ] = False,
 ) -> None:
-    """Take usage events from a file. Rows that can't count are kept in quarantine, each with its line and reason.
+    """Take usage events from files. Rows that can't count are kept in quarantine, each with its line and reason.
 
     Without --map, columns are the fields of events: team, event, quantity, unit, idempotency_key, time, subject,
-    properties.<name>. Importing a file again counts nothing twice. What a map can say is in docs/ingestion.md.
+    properties.<name>. An import that was interrupted goes on where it was, and no event counts twice, however often
+    it is read. What a map can say is in docs/ingestion.md.
     """
     from metering import settings
-    from metering.files import Mapping
+    from metering.files import Mapping, paths
     from metering.ingestion.landing import Landing
 
+    found = paths.find(files)
     mapping = Mapping.load(map_file) if map_file else None
     landing = Landing.connect(settings.load().database_url, application="billing-ingest")
     try:
-        tally = _import(landing, file, mapping)
+        tallies, failures = _import(landing, found, mapping, again)
     finally:
         landing.close()
-    _show(file, tally)
-    if not tally.accepted and not tally.duplicate:
+    _show(tallies, len(found))
+    for failure in failures:
+        from metering.cli.console import complain
+
+        complain(failure.message, failure.remedy)
+    if failures or not any(tally.accepted or tally.duplicate for tally in tallies.values()):
         raise typer.Exit(1)
 
 
-def _import(landing: object, file: Path, mapping: Mapping | None) -> Tally:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
+def _import(
+    landing: Landing, files: list[Path], mapping: Mapping | None, again: bool
+) -> tuple[dict[Path, Tally], list[BillingError]]:
+    """Import one file after the other; what is wrong with one is told at the end, and the others are imported."""
+    from metering.errors import BillingError
     from metering.files import import_file
-    from metering.ingestion.landing import Landing
 
-    assert isinstance(landing, Landing)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[events]} events"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(file.name, total=None, events=0)
-
-        def advance(done: int, size: int, tally: Tally) -> None:
-            progress.update(task, total=size, completed=done, events=f"{tally.read:,}")
-
-        return import_file(landing, file, mapping, progress=advance)
+    tallies: dict[Path, Tally] = {}
+    failures: list[BillingError] = []
+    with _Progress(files) as progress:
+        for path in files:
+            progress.begin(path)
+            try:
+                tallies[path] = import_file(landing, path, mapping, again=again, progress=progress.advance)
+                progress.end(tallies[path])
+            except BillingError as error:
+                failures.append(error)
+                if landing.connection.broken:
+                    break
+    return tallies, failures
 
 
-def _show(file: Path, tally: Tally) -> None:
+class _Progress:
+    """A bar over the bytes of all files, with what became of their events."""
+
+    def __init__(self, files: list[Path]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(
+            TextColumn("{task.fields[what]}"),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[landed]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._sizes = {path: path.stat().st_size if path.is_file() else 0 for path in files}
+        self._task = self._bar.add_task("", total=sum(self._sizes.values()), what="", landed="")
+        self._begun = time.monotonic()
+        self._done = 0
+        self._size = 0
+        self._counts: tuple[int, ...] = (0, 0, 0, 0)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, path: Path) -> None:
+        """Go on to the next file."""
+        self._done += self._size
+        self._size = self._sizes[path]
+        self._bar.update(self._task, what=path.name, completed=self._done)
+
+    def advance(self, read: int, of: int, tally: Tally) -> None:
+        """A piece of the file has landed."""
+        whole = tally.read, tally.accepted, tally.duplicate, tally.quarantined
+        events, accepted, duplicate, quarantined = (a + b for a, b in zip(self._counts, whole, strict=True))
+        rate = events / max(time.monotonic() - self._begun, 0.001)
+        said = f"{rate:,.0f} events/s: {accepted:,} accepted, {duplicate:,} duplicate, {quarantined:,} quarantined"
+        self._bar.update(self._task, completed=self._done + (self._size * read // of if of else 0), landed=said)
+
+    def end(self, tally: Tally) -> None:
+        """All of the file has landed."""
+        if not tally.finished_before:
+            before, whole = self._counts, (tally.read, tally.accepted, tally.duplicate, tally.quarantined)
+            self._counts = tuple(a + b for a, b in zip(before, whole, strict=True))
+
+
+def _show(tallies: dict[Path, Tally], files: int) -> None:
     from metering.cli.console import table
+    from metering.files import Tally
 
-    rows: list[tuple[str, str]] = [
-        ("read", f"{tally.read:,}"),
-        ("accepted", f"{tally.accepted:,}"),
-        ("duplicate", f"{tally.duplicate:,}"),
-        ("quarantined", f"{tally.quarantined:,}"),
-    ]
-    rows += [(f"  {reason}", f"{count:,}") for reason, count in tally.reasons.most_common()]
-    table(rows, headers=(file.name, "events"))
-    if tally.examples:
-        lines = [(line, reason, message) for line, reason, message in tally.examples]
-        table(lines, headers=("line", "reason", "what is wrong"), title="\nIn quarantine, the first of them:")
+    if not tallies:
+        return
+    if files > 1:
+        headers = ("file", "read", "accepted", "duplicate", "quarantined", "")
+        table(((path, *_counts(tally), _note(tally)) for path, tally in tallies.items()), headers=headers)
+        print()
+    whole = Tally()
+    for tally in tallies.values():
+        whole.add(tally)
+    rows = list(zip(("read", "accepted", "duplicate", "quarantined"), _counts(whole), strict=True))
+    rows += [(f"  {reason}", f"{count:,}") for reason, count in whole.reasons.most_common()]
+    table(rows, headers=(f"{len(tallies)} files" if files > 1 else next(iter(tallies)).name, "events"))
+    if files == 1 and (note := _note(whole := next(iter(tallies.values())))):
+        print(f"\n{note[0].upper()}{note[1:]}.")
+    for path, tally in tallies.items():
+        if tally.examples:
+            title = (
+                f"\nIn quarantine, the first of {path.name}:" if files > 1 else "\nIn quarantine, the first of them:"
+            )
+            table(tally.examples, headers=("line", "reason", "what is wrong"), title=title)
+
+
+def _counts(tally: Tally) -> tuple[str, str, str, str]:
+    return f"{tally.read:,}", f"{tally.accepted:,}", f"{tally.duplicate:,}", f"{tally.quarantined:,}"
+
+
+def _note(tally: Tally) -> str:
+    if tally.finished_before:
+        return "was read before, as counted here; --again reads it again"
+    return f"went on after line {tally.resumed_at:,}, where it was interrupted" if tally.resumed_at else ""
 
 
 if __name__ == "__main__":

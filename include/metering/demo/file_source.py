@@ -65,7 +65,7 @@ class FileSource:
 
         landing = Landing.connect(settings.database_url)
         try:
-            tally = files.import_file(landing, self._path, self._mapping, progress=tell)
+            tally = files.import_file(landing, self._path, self._mapping, again=True, progress=tell)
         finally:
             landing.close()
         return Delivery(tally.read, tally.accepted, tally.duplicate, tally.quarantined)

@@ -44,6 +44,7 @@ _TIME = re.compile(
 )
 _EPOCH_SECONDS = re.compile(r"\s*(?P<seconds>\d{9,11})(\.(?P<fraction>\d+))?\s*", re.ASCII)
 _EPOCH_MILLISECONDS = re.compile(r"\s*(?P<seconds>\d{9,11})(?P<fraction>\d{3})\s*", re.ASCII)
+_SHAPE = re.compile(r"\[|^(Source|Hashed)$")
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -120,6 +121,12 @@ class Team(Part):
         return f"{self.prefix}{number:0{len(str(self.into - 1))}d}"
 
 
+class Hashed(Part):
+    """A key made of what these columns say, however long that is."""
+
+    hash_of: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
 class Time(Part):
     """The column of the time: ISO 8601, or seconds or milliseconds since 1970. `zone` is for times that carry none."""
 
@@ -134,7 +141,7 @@ class Mapping(Part):
     """A checked map."""
 
     time: Annotated[Time, BeforeValidator(_column)] | None = None
-    key: tuple[Name, ...] | Spec | None = None
+    key: tuple[Name, ...] | Hashed | Spec | None = None
     key_prefix: str = ""
     team: Annotated[Team, BeforeValidator(_column)]
     event: Spec
@@ -143,6 +150,8 @@ class Mapping(Part):
     subject: Spec | None = None
     properties: dict[Name, Annotated[Property, BeforeValidator(_column)]] = {}
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    format: Literal["csv", "jsonl", "access_log"] | None = None
+    """The file's format, where its first line would not tell."""
     catalog: Path | None = None
     """The catalog that goes with the file, if the map names one; `load` makes it absolute."""
     name: str = "the header"
@@ -197,6 +206,11 @@ class Mapping(Part):
         }
         return cls.model_validate(fields)
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the map names, each once."""
+        return list(dict.fromkeys(column for _, column in self._columns()))
+
     def check_columns(self, header: Iterable[str], file: str) -> None:
         """Raise `BillingError` where the map names a column that the file does not have."""
         present = list(header)
@@ -210,7 +224,7 @@ class Mapping(Part):
     def _columns(self) -> Iterable[tuple[str, str]]:
         if self.time:
             yield "time", self.time.column
-        for column in self.key if isinstance(self.key, tuple) else ():
+        for column in self._key_columns:
             yield "key", column
         for column in self.team.hash_of or ():
             yield "team.hash_of", column
@@ -257,8 +271,17 @@ class Mapping(Part):
             key = as_text(self.key.of(row))
             return f"{self.key_prefix}{key}" if key else None
         # A comma inside a text is escaped, so that no two rows can make one key of different texts.
-        texts = [(as_text(row.get(name)) or "").replace("\\", "\\\\").replace(",", "\\,") for name in self.key]
-        return self.key_prefix + ",".join(texts)
+        texts = [(as_text(row.get(name)) or "").replace("\\", "\\\\").replace(",", "\\,") for name in self._key_columns]
+        key = ",".join(texts)
+        if isinstance(self.key, Hashed):
+            key = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return self.key_prefix + key
+
+    @property
+    def _key_columns(self) -> tuple[str, ...]:
+        if isinstance(self.key, Hashed):
+            return self.key.hash_of
+        return self.key if isinstance(self.key, tuple) else ()
 
 
 class _Wrong(Exception):
@@ -326,7 +349,7 @@ def _time(text: str | None, zone: ZoneInfo | None) -> str:
 
 def _mistake(source: document.Document, found: Any) -> str:
     # Which of several shapes was tried is of no interest to whoever wrote the map.
-    location = tuple(step for step in found["loc"] if not (isinstance(step, str) and ("[" in step or step == "Source")))
+    location = tuple(step for step in found["loc"] if not (isinstance(step, str) and _SHAPE.search(step)))
     reason = {"missing": "is missing", "extra_forbidden": "is not a field that is known here"}.get(found["type"])
     if reason is None:
         reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"].lower()

@@ -1,195 +1,229 @@
-"""Reading of files: plain or gzip, CSV or JSON lines, record by record with the line on which each begins.
-
-What is wrong with one record is told of that record; what is wrong with the whole file is a `BillingError`.
-"""
+"""A file of usage: which format it has, its pieces, and how a piece becomes events."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from metering.errors import BillingError
-from metering.ingestion.body import decode_object
-from metering.ingestion.events import Malformed
+from metering.files import access_log
+from metering.files.content import Content, Damaged
+from metering.files.mapping import Mapping, Row
+from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
+from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
+from metering.ingestion.body import decode_event
+from metering.ingestion.events import Event, Malformed
 
-MAX_LINE = 8 * 1024 * 1024
-"""Bytes. A longer line is no line of a usage file."""
+if TYPE_CHECKING:
+    from metering.files.parquet import ParquetContent
+
+Kind = Literal["csv", "jsonl", "access_log", "parquet"]
+
+_line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
 
 
-class Line(NamedTuple):
-    """A line of a file, without its end."""
+class Origin:
+    """What stood in a piece, for the quarantine: read again only where something is wrong."""
 
-    number: int
-    text: str
-    broken: bool
-    """Whether it held bytes that are not UTF-8; they are written as \\xNN."""
+    def __init__(self, read: Callable[[], list[Record]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        return self._read()
+
+    def payload(self, index: int) -> str:
+        """The record at `index` as it stood in the file, or what it says."""
+        return self._records[index].payload
+
+    def line(self, index: int) -> int | None:
+        """The line, or row, at which it begins."""
+        return self._records[index].line
 
 
-class Record(NamedTuple):
-    """A record of a file."""
+@dataclass
+class Decoder:
+    """How the pieces of one file become events. It can be sent to another process."""
 
-    line: int
-    """The line on which it begins, from 1."""
-    values: dict[str, Any] | Malformed
-    raw: str | None
-    """What stood in the file; None: what `values` says."""
+    kind: Kind
+    mapping: Mapping | None
+    header: list[str]
+    delimiter: str = ","
 
-    @property
-    def payload(self) -> str:
-        """What is kept of it in quarantine."""
-        if self.raw is None:
-            return msgspec.json.encode(self.values, enc_hook=str).decode()
-        return self.raw
+    @cached_property
+    def _to_event(self) -> Callable[[Row], Event | Malformed]:
+        assert self.mapping is not None
+        return self.mapping.reader()
+
+    def decode(self, piece: Piece) -> tuple[list[Event | Malformed], Origin]:
+        """The events of a piece, each of which the origin can tell about."""
+        if self.mapping is None:
+            return _whole_events(piece)
+        read = self._to_event
+        if self.kind == "csv":
+            rows = CsvRows(self.header, self.delimiter).quick(piece.content)
+            if rows is not None:
+                header = self.header
+                events = [read(dict(zip(header, row, strict=True))) for row in rows if row]
+                return events, Origin(lambda: list(self.records(piece)))
+        records = list(self.records(piece))
+        return [
+            record.values if isinstance(record.values, Malformed) else read(record.values) for record in records
+        ], Origin(lambda: records)
+
+    def records(self, piece: Piece) -> Iterator[Record]:
+        """The records of a piece, one by one."""
+        if self.kind == "csv":
+            return CsvRows(self.header, self.delimiter).records(piece.content, piece.first)
+        if self.kind == "access_log":
+            return access_log.log_records(piece)
+        if self.kind == "jsonl":
+            return json_records(piece)
+        from metering.files.parquet import parquet_records
+
+        return parquet_records(piece)
+
+
+def _whole_events(piece: Piece) -> tuple[list[Event | Malformed], Origin]:
+    """The events of JSON lines that are events as they stand."""
+
+    def lines() -> list[Line]:
+        return [line for line in lines_of(piece.content, piece.first) if line.text.strip()]
+
+    def records() -> list[Record]:
+        return [Record(line.number, {}, line.text) for line in lines()]
+
+    events: list[Event | Malformed] = []
+    try:
+        events += _line_events(piece.content)
+        quick = len(events) == sum(1 for line in piece.content.split(b"\n") if line.strip())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        quick = False
+    if not quick:
+        events = [decode_event(line.text.encode()) for line in lines()]
+    return events, Origin(records)
 
 
 class UsageFile:
-    """An open file of usage. Use it as a context manager."""
+    """A file of usage and the map by which it is read."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`; raises `BillingError` where that is not possible."""
+    def __init__(self, path: Path, mapping: Mapping | None = None) -> None:
+        """Look at how `path` begins; raises `BillingError` where it can't be read, or the map doesn't fit."""
         self.path = path
-        try:
-            self.size = path.stat().st_size
-            if path.is_dir():
-                raise BillingError(f"{path} is a directory.", "Give the path of one file.")
-            self._file: IO[bytes] = path.open("rb")
-        except OSError as error:
-            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
-            raise BillingError(f"The file {path} {reason}.", "Check the path.") from error
-        start = self._file.read(2)
-        self._file.seek(0)
-        self._content: Any = gzip.GzipFile(fileobj=self._file) if start == b"\x1f\x8b" else self._file
-        self._lines = self._read_lines()
-        first = next((line for line in self._lines if line.text.strip()), None)
-        if first is None:
-            self._file.close()
-            raise BillingError(f"The file {path} is empty.", "Give a file with usage in it.")
-        if start in (b"\xff\xfe", b"\xfe\xff"):
-            self._file.close()
-            raise BillingError(f"The file {path} is UTF-16.", "Save it as UTF-8.")
-        if first.text.lstrip().startswith("["):
-            self._file.close()
-            raise BillingError(f"The file {path} is one JSON list.", "Write one JSON object a line (JSON lines).")
-        self._first = first
-        self.is_json = first.text.lstrip().startswith("{")
+        self._content: Content | ParquetContent
+        content = Content(path)
+        self._bytes = content
+        if content.is_parquet:
+            from metering.files.parquet import ParquetContent
 
-    def __enter__(self) -> UsageFile:
-        """Read it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._content.close()
-        self._file.close()
+            self.kind: Kind = "parquet"
+            self._content = ParquetContent(path)
+            self._start = self._first = 0
+            mapping = self._fitting(mapping, self._content.columns)
+            self._content.check(mapping.columns)
+            self.decoder = Decoder(self.kind, mapping, self._content.columns)
+            return
+        self._content = content
+        first = self._first_line(content)
+        self.kind = mapping.format if mapping and mapping.format else _kind_of(first.text)
+        self._start, self._first = 0, 1
+        if self.kind == "csv":
+            delimiter = mapping.delimiter if mapping else ","
+            header = self._header(first, delimiter)
+            self.decoder = Decoder(self.kind, self._fitting(mapping, header), header, delimiter)
+            self._start, self._first = self._header_end, first.number + 1
+        elif self.kind == "access_log":
+            self.decoder = Decoder(self.kind, self._map_of_log(mapping), [*access_log.COLUMNS])
+        else:
+            self.decoder = Decoder(self.kind, mapping, [])
 
     @property
-    def position(self) -> int:
-        """Bytes of the file (as it lies on disk) that have been read."""
-        return self._file.tell()
+    def size(self) -> int:
+        """How much there is to read: bytes of the file on disk, or rows of a Parquet file."""
+        return self._content.size
 
-    def lines(self) -> Iterator[Line]:
-        """All lines that are not blank, from the first on."""
-        yield self._first
-        yield from (line for line in self._lines if line.text.strip())
+    @property
+    def read(self) -> int:
+        """How much of `size` has been read."""
+        return self._content.read
 
-    def header(self, delimiter: str = ",") -> list[str]:
-        """The names of a CSV file's columns, from its first line."""
-        names = [name.strip() for name in next(csv.reader([self._first.text], delimiter=delimiter), [])]
+    def digest(self, progress: Callable[[int], None] | None = None) -> bytes:
+        """What the file is, whatever its name: 16 bytes."""
+        return self._bytes.digest(progress)
+
+    def pieces(self, piece: int = PIECE, *, after: int = 0, lines: int = 0) -> Iterator[Piece]:
+        """The pieces after a position at which an earlier piece ended, up to which the file has that many lines."""
+        if self.kind == "parquet":
+            mapping = self.decoder.mapping
+            assert mapping is not None and not isinstance(self._content, Content)
+            return self._content.pieces(mapping.columns, piece=piece, after=after)
+        assert isinstance(self._content, Content)
+        start, first = (after, lines + 1) if after else (self._start, self._first)
+        if self.kind == "access_log" and self.decoder.mapping and "occurrence" in self.decoder.mapping.columns:
+            # What the lines before the position say is needed, too.
+            pieces = access_log.number_repeats(cut(self._content, piece=piece))
+            return (made for made in pieces if made.position > after)
+        whole = CsvRows(self.decoder.header, self.decoder.delimiter).whole if self.kind == "csv" else None
+        return cut(self._content, piece=piece, after=start, first=first, whole=whole)
+
+    def _first_line(self, content: Content) -> Line:
+        """The first line that is not blank."""
+        start = bytearray()
+        try:
+            for block in without_mark(content.blocks()):
+                start += block
+                if len(start) > MAX_LINE or b"\n" in start.lstrip():
+                    break
+        except Damaged as damage:
+            if not start.strip():
+                raise BillingError(
+                    f"The {damage.kind} file {self.path} is damaged or ends too early.", "Get it again."
+                ) from damage
+        if bytes(start[:2]) in (b"\xff\xfe", b"\xfe\xff"):
+            raise BillingError(f"The file {self.path} is UTF-16.", "Save it as UTF-8.")
+        if not start.strip():
+            raise BillingError(f"The file {self.path} is empty.", "Give a file with usage in it.")
+        if start[:4] == b"PAR1":
+            raise BillingError(f"The file {self.path} is a packed Parquet file.", "Unpack it; Parquet packs inside.")
+        first = next(line for line in lines_of(bytes(start), 1) if line.text.strip())
+        if first.text.lstrip().startswith("["):
+            raise BillingError(f"The file {self.path} is one JSON list.", "Write one JSON object a line (JSON lines).")
+        lines = bytes(start).split(b"\n")[: first.number]
+        self._header_end = min(sum(len(line) + 1 for line in lines), len(start))
+        return first
+
+    def _header(self, first: Line, delimiter: str) -> list[str]:
+        names = csv_header(first, delimiter)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise BillingError(
                 f"The file {self.path} has two columns {twice!r}.", "Give each column a name of its own."
             )
-        if self._first.broken:
+        if first.broken:
             raise BillingError(f"The header of {self.path} is not UTF-8.", "Save the file as UTF-8.")
         return names
 
-    def csv_records(self, delimiter: str = ",") -> Iterator[Record]:
-        """The rows of a CSV file, as column to text.
+    def _fitting(self, mapping: Mapping | None, columns: list[str]) -> Mapping:
+        mapping = mapping or Mapping.of_header(columns)
+        mapping.check_columns(columns, self.path.name)
+        return mapping
 
-        A quote that is never closed would swallow the rows after it. Where a row over several lines does not have the
-        columns of the header, only its first line is at fault, and the others are read again by themselves.
-        """
-        header = self.header(delimiter)
-        rest = self._lines
-        again: deque[Line] = deque()
-        taken: list[Line] = []
-
-        def feed() -> Iterator[str]:
-            while True:
-                line = again.popleft() if again else next(rest, None)
-                if line is None:
-                    return
-                taken.append(line)
-                yield line.text + "\n"
-
-        rows = csv.reader(feed(), delimiter=delimiter, strict=True)
-        while True:
-            taken.clear()
-            try:
-                row = next(rows, None)
-                problem = None
-            except csv.Error as error:
-                row, problem = [], f"The row can't be read: {error}."
-            if row is None:
-                return
-            if not row and problem is None:
-                continue
-            if problem is None and len(row) != len(header):
-                problem = f"The row has {len(row)} columns; the header has {len(header)}."
-            if problem and len(taken) > 1:
-                again.extendleft(reversed(taken[1:]))
-                rows = csv.reader(feed(), delimiter=delimiter, strict=True)
-                problem = "The row has a quote that is not closed."
-            first = taken[0]
-            if problem:
-                yield Record(first.number, Malformed("invalid_row", None, problem), first.text)
-            elif any(line.broken for line in taken):
-                raw = "\n".join(line.text for line in taken)
-                yield Record(first.number, Malformed("invalid_encoding", None, "The row is not UTF-8."), raw)
-            else:
-                yield Record(first.number, dict(zip(header, row, strict=True)), None)
-
-    def json_records(self) -> Iterator[Record]:
-        """The objects of a file of JSON lines, as field to value."""
-        for line in self.lines():
-            if line.broken:
-                yield Record(line.number, Malformed("invalid_encoding", None, "The line is not UTF-8."), line.text)
-                continue
-            values = decode_object(line.text.encode())
-            nested = not isinstance(values, Malformed) and next(
-                (name for name, value in values.items() if isinstance(value, dict | list)), None
-            )
-            if nested:
-                values = Malformed("invalid_json", nested, f"The field {nested!r} is an object or a list.")
-            yield Record(line.number, values, line.text)
-
-    def _read_lines(self) -> Iterator[Line]:
-        number = 0
-        try:
-            while raw := self._content.readline(MAX_LINE + 1):
-                number += 1
-                if len(raw) > MAX_LINE:
-                    raise BillingError(
-                        f"Line {number} of {self.path} has more than {MAX_LINE} bytes.", "Check the file."
-                    )
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                try:
-                    yield Line(number, raw.decode().rstrip("\r\n"), False)
-                except UnicodeDecodeError:
-                    yield Line(number, raw.decode(errors="backslashreplace").rstrip("\r\n"), True)
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+    def _map_of_log(self, mapping: Mapping | None) -> Mapping:
+        if mapping is None:
             raise BillingError(
-                f"The gzip file {self.path} is damaged or ends too early, after line {number}.",
-                "Get it again and import it again: what was already kept counts once.",
-            ) from error
-        except OSError as error:
-            raise BillingError(f"The file {self.path} can't be read: {error.strerror}.", "Check the disk.") from error
+                f"{self.path} is an access log, which says neither whose a request is nor what it counts as.",
+                "Say it with --map; include/metering/files/maps/access_log.yaml is one to begin with.",
+            )
+        return self._fitting(mapping, [*access_log.COLUMNS])
+
+
+def _kind_of(line: str) -> Kind:
+    if line.lstrip().startswith("{"):
+        return "jsonl"
+    return "access_log" if access_log.is_access_log(line) else "csv"

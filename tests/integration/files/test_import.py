@@ -77,7 +77,7 @@ def test_good_rows_land_and_bad_ones_are_kept_with_their_line(
     ).fetchone()
     assert total == {"q": Decimal("4.0"), "p": '{"region": "eu"}'}
 
-    again = import_file(landing, path)
+    again = import_file(landing, path, again=True)
     assert (again.accepted, again.duplicate, again.quarantined) == (0, 3, 6)
     seen = connection.execute("SELECT DISTINCT times_seen FROM landing.quarantined_events").fetchall()
     assert seen == [{"times_seen": 2}]
@@ -163,5 +163,5 @@ def test_the_azure_trace_meets_its_facts(connection: Connection) -> None:
     assert facts[0]["moments"] + facts[1]["moments"] == 19_366
     assert whole["first"] == datetime(2023, 11, 16, 18, 15, 46, 680590, tzinfo=UTC)
     assert whole["last"] == datetime(2023, 11, 16, 19, 14, 8, 402527, tzinfo=UTC)
-    again = import_file(Landing(connection), AZURE, mapping)
+    again = import_file(Landing(connection), AZURE, mapping, again=True)
     assert (again.accepted, again.duplicate) == (0, 19_366)

@@ -8,16 +8,26 @@ from pathlib import Path
 import pytest
 
 from metering.errors import BillingError
+from metering.files.mapping import Mapping
 from metering.files.reader import UsageFile
 from metering.ingestion.events import Malformed
 
+MAPPING = Mapping.model_validate({"team": {"value": "acme"}, "event": {"value": "call"}, "key": {"value": "a"}})
+
 
 def rows(tmp_path: Path, content: bytes) -> list[tuple[int, object]]:
+    """The records of a file, which are the same however small the pieces are into which it is cut."""
     path = tmp_path / "usage.csv"
     path.write_bytes(content)
-    with UsageFile(path) as file:
-        records = file.json_records() if file.is_json else file.csv_records()
-        return [(r.line, r.values.reason if isinstance(r.values, Malformed) else r.values) for r in records]
+    whole = _rows(path)
+    assert [_rows(path, 1), _rows(path, 2)] == [whole, whole]
+    return whole
+
+
+def _rows(path: Path, piece: int = 1000) -> list[tuple[int, object]]:
+    file = UsageFile(path, MAPPING)
+    records = [record for found in file.pieces(piece) for record in file.decoder.records(found)]
+    return [(r.line, r.values.reason if isinstance(r.values, Malformed) else r.values) for r in records]
 
 
 def test_rows_come_with_the_line_on_which_they_begin(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+
+from backports import zstd
 
 from metering.errors import BillingError
 
@@ -96,23 +97,16 @@ class Content:
             raise Damaged("gzip")
 
     def _unzstd(self) -> Iterator[bytes]:
-        import pyarrow  # a quarter of a second that only those pay who need it
-
-        file: Any = pyarrow.OSFile(str(self.path))
-        stream = pyarrow.CompressedInputStream(file, "zstd")
-        try:
+        with self.path.open("rb") as packed, zstd.ZstdFile(packed) as unpacked:
             while True:
                 try:
-                    block: bytes = stream.read(_BLOCK)
-                except OSError:
+                    block = unpacked.read(_BLOCK)
+                except (zstd.ZstdError, EOFError):
                     raise Damaged("zstd") from None
                 if not block:
                     return
-                self.read = file.tell()
+                self.read = packed.tell()
                 yield block
-        finally:
-            stream.close()
-            file.close()
 
 
 def _unreadable(path: Path, error: OSError) -> BillingError:

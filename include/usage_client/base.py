@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import httpx
 from usage_client import lifetime
 from usage_client.buffer import Buffer
 from usage_client.delivery import Delivery
-from usage_client.events import Quantity, encode, make_event
+from usage_client.events import Quantity, prepare
 from usage_client.retry import RetryPolicy
 from usage_client.sender import Sender
 from usage_client.spool import Spool, SpoolFile, SpoolFull, SpoolState
@@ -92,7 +93,7 @@ class BaseClient:
         self._retry = retry or RetryPolicy()
         self._durable = durable
         self._delivery = Delivery(
-            url, api_key, compress=compress, make_http=make_http or (lambda: httpx.Client(timeout=timeout))
+            url, api_key, compress=compress, make_http=make_http or (lambda: _make_http(url, timeout))
         )
         self._spool = self._open_spool(Path(spool) / sender_name(url, team, api_key), spool_bytes) if spool else None
         self._inherited: list[object] = []
@@ -124,7 +125,7 @@ class BaseClient:
         It waits for nobody and takes microseconds, also in an event loop (unless `wait_for_room` was asked for).
         """
         try:
-            made = make_event(
+            key, line = prepare(
                 event,
                 quantity,
                 team=team or self._team,
@@ -134,12 +135,10 @@ class BaseClient:
                 properties=properties,
                 idempotency_key=idempotency_key,
             )
-            line = encode(made)
             if not self._sender.started:
                 self._start()
             if self._buffer.put(line, wait=self._wait_for_room):
                 self._books.tracked()
-                key: str = made["idempotency_key"]
                 return key
             reason = "the client is closed" if self._buffer.closed else "there is no room: the service is away or slow"
         except Exception as error:
@@ -275,6 +274,12 @@ class BaseClient:
             if self._spool is not None:
                 counts += f", {self.spool.events} on disk"
             raise UsageClientError(f"Usage events were not delivered ({counts}). {reasons}".rstrip())
+
+
+def _make_http(url: str, timeout: float) -> httpx.Client:
+    """Reading the certificates of all authorities takes most of a start, and plain HTTP has no use for them."""
+    plain = url.lower().startswith("http://")
+    return httpx.Client(timeout=timeout, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
 
 
 def sender_name(url: str, team: str | None, api_key: str) -> str:

@@ -14,7 +14,7 @@ Quantity = Decimal | int | str
 Event = dict[str, Any]
 
 
-def make_event(
+def prepare(
     event: str,
     quantity: Quantity = 1,
     *,
@@ -24,10 +24,12 @@ def make_event(
     subject: str | None = None,
     properties: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
-) -> Event:
-    """The event as the service takes it. A missing time is now; a missing key is derived from all the rest.
+) -> tuple[str, bytes]:
+    """The key of an event, and the event as the service takes it: a line of JSON, without its end.
 
-    Raises TypeError for a quantity in floating point, which has lost what was counted, and ValueError for a naive time.
+    A missing time is now; a missing key is derived from all the rest. Raises TypeError for a quantity in floating
+    point, which has lost what was counted, and for what is no JSON; ValueError for a naive time, numbers that are not
+    finite and half characters. All of that is said of the event itself: in a batch, it would spoil those around it.
     """
     made: Event = {"event": event, "quantity": _text(quantity), "time": rfc3339(time)}
     if team is not None:
@@ -38,17 +40,12 @@ def make_event(
         made["subject"] = subject
     if properties:
         made["properties"] = dict(properties)
-    made["idempotency_key"] = idempotency_key or derive_key(made)
-    return made
-
-
-def encode(event: Event) -> bytes:
-    """The event as one line of JSON, without its end.
-
-    Raises TypeError for what is no JSON value, and ValueError for numbers that are not finite and for half characters:
-    said to whoever tracks the event, since in a batch it would spoil those around it.
-    """
-    return _to_json(event).encode()
+    if idempotency_key:
+        made["idempotency_key"] = idempotency_key
+        return idempotency_key, _to_json(made).encode()
+    fact = _fact(made)
+    key = _key(fact)
+    return key, b'%b,"idempotency_key":"%b"}' % (fact[:-1], key.encode())
 
 
 def decode(line: bytes) -> Event:
@@ -63,9 +60,19 @@ def derive_key(event: Event) -> str:
     Two facts that are alike in everything, their time to the microsecond included, get one key and count once. Where
     that can happen, give a key, or a property that tells them apart.
     """
-    fact = {name: value for name, value in event.items() if name != "idempotency_key"}
-    fact["quantity"] = _normal(fact["quantity"])
-    return f"fact-{hashlib.sha256(_to_sorted_json(fact).encode()).hexdigest()[:40]}"
+    return _key(_fact({name: value for name, value in event.items() if name != "idempotency_key"}))
+
+
+def _fact(event: Event) -> bytes:
+    """What an event says, in the one way of writing it."""
+    quantity = event["quantity"]
+    if not (quantity.isascii() and quantity.isdigit() and quantity[0] != "0"):
+        event = {**event, "quantity": _normal(quantity)}
+    return _to_sorted_json(event).encode()
+
+
+def _key(fact: bytes) -> str:
+    return f"fact-{hashlib.sha256(fact).hexdigest()[:40]}"
 
 
 def rfc3339(time: datetime | str | None) -> str:
@@ -75,7 +82,9 @@ def rfc3339(time: datetime | str | None) -> str:
     moment = datetime.now(UTC) if time is None else time
     if moment.tzinfo is None:
         raise ValueError(f"the time {moment} has no time zone")
-    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _plain(value: object) -> str:

@@ -69,7 +69,7 @@ class SpoolFile:
         """Write one event, so that it outlives this process. After a failure the file takes no more: see `whole`."""
         if self.whole:
             try:
-                self.write(_framed(line))
+                self.write(framed(line))
             except OSError:
                 self.whole = False
 
@@ -94,7 +94,7 @@ class SpoolFile:
         os.lseek(self._open, 0, os.SEEK_SET)
         with os.fdopen(os.dup(self._open), "rb") as stream:
             *lines, cut_off = stream.read().split(b"\n")
-        bodies = [_unframed(line) for line in lines]
+        bodies = [unframed(line) for line in lines]
         good = [body for body in bodies if body is not None and not body.startswith(_HEADER)]
         reason = ""
         if bodies and bodies[0] is not None and len(good) < len(bodies):
@@ -104,7 +104,7 @@ class SpoolFile:
         count = _count(self.path.name)
         if count is not None:
             self.damaged = max(count - len(good), 0)
-        elif (body := _unframed(cut_off)) is not None and not body.startswith(_HEADER):
+        elif (body := unframed(cut_off)) is not None and not body.startswith(_HEADER):
             good.append(body)  # only its line feed is missing
         return good, reason
 
@@ -186,7 +186,7 @@ class Spool:
             if file is not None:
                 break  # else somebody took it for one whose writer had died
         try:
-            file.write(_framed(json.dumps({"usage_spool": FORMAT, "reason": reason}, separators=(",", ":")).encode()))
+            file.write(framed(json.dumps({"usage_spool": FORMAT, "reason": reason}, separators=(",", ":")).encode()))
         except OSError:
             file.remove()
             raise
@@ -200,7 +200,7 @@ class Spool:
             count, frames = 0, []
             for line in lines:
                 count += 1
-                frames.append(_framed(line))
+                frames.append(framed(line))
             file.write(b"".join(frames))
             self._used += sum(map(len, frames))
             self.seal(file, count, kind)
@@ -328,11 +328,13 @@ class Spool:
         return self._used
 
 
-def _framed(line: bytes) -> bytes:
+def framed(line: bytes) -> bytes:
+    """A line as it stands in a file: with what proves it whole, and its end."""
     return b"%08x %b\n" % (zlib.crc32(line), line)
 
 
-def _unframed(line: bytes) -> bytes | None:
+def unframed(line: bytes) -> bytes | None:
+    """What a line of a file (without its end) says; None where it is not whole."""
     body = line[9:]
     return body if line[:9] == b"%08x " % zlib.crc32(body) else None
 

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import usage_client
@@ -134,6 +135,13 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """Somebody who calls applications."""
+    with httpx.Client(verify=False, timeout=60) as client:  # reading all certificates takes longer than most tests
+        yield client
 
 
 @pytest.fixture(name="until")

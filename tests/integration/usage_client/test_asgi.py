@@ -111,13 +111,15 @@ def calls(server: Server, usage: UsageClient) -> list[dict[str, Any]]:
     return sorted(server.kept.values(), key=lambda event: str(event["time"]))
 
 
-def test_a_call_is_metered_by_its_route_method_status_and_duration(server: Server, usage: UsageClient) -> None:
+def test_a_call_is_metered_by_its_route_method_status_and_duration(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     with served(UsageMiddleware(shop(), usage, team=lambda call: call.context["state"].get("team"))) as url:
-        httpx.get(f"{url}/items/7?page=2", headers={"x-team": "acme"})
-        httpx.post(f"{url}/items/8", headers={"x-team": "globex"})
-        httpx.delete(f"{url}/items/8")
-        httpx.get(f"{url}/shops/berlin/items/9")
-        httpx.get(f"{url}/wp-admin.php")
+        http.get(f"{url}/items/7?page=2", headers={"x-team": "acme"})
+        http.post(f"{url}/items/8", headers={"x-team": "globex"})
+        http.delete(f"{url}/items/8")
+        http.get(f"{url}/shops/berlin/items/9")
+        http.get(f"{url}/wp-admin.php")
     got = calls(server, usage)
     assert [
         (event.get("team"), *(event["properties"][name] for name in ("endpoint", "method", "status"))) for event in got
@@ -134,23 +136,27 @@ def test_a_call_is_metered_by_its_route_method_status_and_duration(server: Serve
     assert len({event["idempotency_key"] for event in got}) == 5
 
 
-def test_an_exception_is_metered_and_raised_all_the_same(server: Server, usage: UsageClient) -> None:
+def test_an_exception_is_metered_and_raised_all_the_same(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     app = shop()
     app.add_middleware(UsageMiddleware, usage=usage)
     with served(app) as url:
-        assert httpx.get(f"{url}/broken").status_code == 500
+        assert http.get(f"{url}/broken").status_code == 500
     (call,) = calls(server, usage)
     assert (call["properties"]["status"], call["properties"]["error"]) == (500, "LookupError")
     assert call["properties"]["endpoint"] == "/broken"
 
 
-def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(server: Server, usage: UsageClient) -> None:
+def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     with served(UsageMiddleware(shop(), usage)) as url:
-        with httpx.stream("GET", f"{url}/slowly") as reply:
+        with http.stream("GET", f"{url}/slowly") as reply:
             pieces = list(reply.iter_raw())
         assert len(pieces) > 1
         assert b"".join(pieces) == b"0\n1\n2\n3\n"
-        with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", f"{url}/slowly?break=1") as reply:
+        with pytest.raises(httpx.RemoteProtocolError), http.stream("GET", f"{url}/slowly?break=1") as reply:
             reply.read()
     whole, cut = calls(server, usage)
     assert Decimal(whole["properties"]["duration_ms"]) >= 200
@@ -158,16 +164,20 @@ def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(server: Se
     assert (cut["properties"]["status"], cut["properties"]["error"]) == (200, "LookupError")
 
 
-def test_a_caller_that_goes_away_has_called(server: Server, usage: UsageClient, until: Until) -> None:
+def test_a_caller_that_goes_away_has_called(
+    server: Server, usage: UsageClient, until: Until, http: httpx.Client
+) -> None:
     with served(UsageMiddleware(shop(), usage)) as url:
-        with httpx.stream("GET", f"{url}/endlessly") as reply:
+        with http.stream("GET", f"{url}/endlessly") as reply:
             next(reply.iter_raw())
         until(lambda: usage.tally.tracked == 1)
     (call,) = calls(server, usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/endlessly", 200)
 
 
-def test_what_is_told_about_calls_goes_along_and_some_are_no_usage(server: Server, usage: UsageClient) -> None:
+def test_what_is_told_about_calls_goes_along_and_some_are_no_usage(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     middleware = UsageMiddleware(
         shop(),
         usage,
@@ -179,9 +189,9 @@ def test_what_is_told_about_calls_goes_along_and_some_are_no_usage(server: Serve
         skip={"/health"},
     )
     with served(middleware) as url:
-        httpx.get(f"{url}/health")
-        httpx.get(f"{url}/items/1", headers={"x-gateway-id": "g-1"})
-        httpx.get(f"{url}/items/1")
+        http.get(f"{url}/health")
+        http.get(f"{url}/items/1", headers={"x-gateway-id": "g-1"})
+        http.get(f"{url}/items/1")
     first, second = calls(server, usage)
     assert (first["event"], first["unit"], first["subject"]) == ("call", "request", "user-7")
     assert first["properties"]["plan"] == "gold"
@@ -189,13 +199,15 @@ def test_what_is_told_about_calls_goes_along_and_some_are_no_usage(server: Serve
     assert second["idempotency_key"].startswith("call-")
 
 
-def test_a_mistake_in_what_is_asked_breaks_no_call_and_is_counted(server: Server, usage: UsageClient) -> None:
+def test_a_mistake_in_what_is_asked_breaks_no_call_and_is_counted(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     with served(UsageMiddleware(shop(), usage, team=lambda call: call.context["nothing"])) as url:
-        assert httpx.get(f"{url}/items/1").status_code == 200
+        assert http.get(f"{url}/items/1").status_code == 200
     assert (usage.tally.tracked, usage.tally.dropped) == (0, 1)
 
 
-def test_fastapi_routes_and_their_prefixes_are_known(server: Server, usage: UsageClient) -> None:
+def test_fastapi_routes_and_their_prefixes_are_known(server: Server, usage: UsageClient, http: httpx.Client) -> None:
     app = FastAPI()
     router = APIRouter(prefix="/v1")
 
@@ -213,9 +225,9 @@ def test_fastapi_routes_and_their_prefixes_are_known(server: Server, usage: Usag
     app.mount("/inner", inner)
     app.add_middleware(UsageMiddleware, usage=usage)
     with served(app) as url:
-        httpx.get(f"{url}/v1/users/7/orders/x")
-        httpx.get(f"{url}/v1/users/seven/orders/x")
-        httpx.get(f"{url}/inner/reports/x")
+        http.get(f"{url}/v1/users/7/orders/x")
+        http.get(f"{url}/v1/users/seven/orders/x")
+        http.get(f"{url}/inner/reports/x")
     got = [(event["properties"]["endpoint"], event["properties"]["status"]) for event in calls(server, usage)]
     assert got == [
         ("/v1/users/{user_id}/orders/{order_id}", 200),
@@ -256,7 +268,7 @@ async def test_a_call_that_is_cancelled_before_its_answer_is_one_whose_caller_ha
 
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT"])
 def test_a_server_that_is_ended_flushes_first(
-    server: Server, start: Start, until: Until, tmp_path: Path, ending: str
+    server: Server, start: Start, until: Until, tmp_path: Path, ending: str, http: httpx.Client
 ) -> None:
     """Uvicorn ends by the signal it was sent: nothing of Python's own runs afterwards."""
     import signal
@@ -279,7 +291,7 @@ app = UsageMiddleware(app, usage)
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/a").is_success
+            return http.get(f"http://127.0.0.1:{port}/a").is_success
         except httpx.TransportError:
             return False
 

@@ -212,7 +212,7 @@ if __name__ == "__main__":
 
 
 def test_gunicorn_with_preload_meters_in_every_worker(
-    server: Server, start: Start, tmp_path: Path, until: Until
+    server: Server, start: Start, tmp_path: Path, until: Until, http: httpx.Client
 ) -> None:
     (tmp_path / "shop.py").write_text(
         """
@@ -235,12 +235,12 @@ app.wsgi_app = UsageMiddleware(app.wsgi_app, usage)
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/items/0").is_success
+            return http.get(f"http://127.0.0.1:{port}/items/0").is_success
         except httpx.TransportError:
             return False
 
     until(answers)
-    workers = {httpx.get(f"http://127.0.0.1:{port}/items/{number}").json()["process"] for number in range(40)}
+    workers = {http.get(f"http://127.0.0.1:{port}/items/{number}").json()["process"] for number in range(40)}
     process.terminate()
     assert process.wait(60) == 0
     calls = [event for event in server.kept.values() if event["event"] == "api_request"]

@@ -87,14 +87,16 @@ def shop() -> flask.Flask:
     return app
 
 
-def test_a_call_is_metered_by_its_route_method_status_and_duration(server: Server, usage: UsageClient) -> None:
+def test_a_call_is_metered_by_its_route_method_status_and_duration(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     app = UsageMiddleware(shop(), usage, team=lambda call: call.context.get("shop.team"))
     with served(app) as url:
-        reply = httpx.get(f"{url}/items/7?page=2", headers={"x-team": "acme"})
+        reply = http.get(f"{url}/items/7?page=2", headers={"x-team": "acme"})
         assert reply.json() == {"number": 7}
         assert "content-length" in reply.headers
-        httpx.post(f"{url}/items/8")
-        httpx.get(f"{url}/wp-admin.php")
+        http.post(f"{url}/items/8")
+        http.get(f"{url}/wp-admin.php")
     got = calls(server, usage)
     assert [
         (event.get("team"), *(event["properties"][name] for name in ("endpoint", "method", "status"))) for event in got
@@ -106,51 +108,59 @@ def test_a_call_is_metered_by_its_route_method_status_and_duration(server: Serve
     assert all(0 < Decimal(event["properties"]["duration_ms"]) < 60_000 for event in got)
 
 
-def test_an_exception_in_flask_is_its_500(server: Server, usage: UsageClient) -> None:
+def test_an_exception_in_flask_is_its_500(server: Server, usage: UsageClient, http: httpx.Client) -> None:
     with served(UsageMiddleware(shop(), usage)) as url:
-        assert httpx.get(f"{url}/broken").status_code == 500
+        assert http.get(f"{url}/broken").status_code == 500
     (call,) = calls(server, usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/broken", 500)
 
 
-def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(server: Server, usage: UsageClient) -> None:
+def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     with served(UsageMiddleware(shop(), usage)) as url:
-        with httpx.stream("GET", f"{url}/slowly") as reply:
+        with http.stream("GET", f"{url}/slowly") as reply:
             pieces = list(reply.iter_raw())
         assert len(pieces) > 1
         assert b"".join(pieces) == b"0\n1\n2\n3\n"
-        httpx.get(f"{url}/slowly?break=1")
+        http.get(f"{url}/slowly?break=1")
     whole, cut = calls(server, usage)
     assert Decimal(whole["properties"]["duration_ms"]) >= 200
     assert (whole["properties"]["status"], whole["properties"].get("error")) == (200, None)
     assert (cut["properties"]["status"], cut["properties"]["error"]) == (200, "LookupError")
 
 
-def test_a_caller_that_goes_away_has_called(server: Server, usage: UsageClient, until: Until) -> None:
+def test_a_caller_that_goes_away_has_called(
+    server: Server, usage: UsageClient, until: Until, http: httpx.Client
+) -> None:
     def endless(environ: Any, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [("content-type", "text/plain")])
         while True:
             yield b"x" * 65536
 
     with served(UsageMiddleware(endless, usage, endpoint=lambda call: "/endless")) as url:
-        with httpx.stream("GET", url) as reply:
+        with http.stream("GET", url) as reply:
             next(reply.iter_raw())
         until(lambda: usage.tally.tracked == 1)
     (call,) = calls(server, usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/endless", 200)
 
 
-def test_an_exception_before_the_answer_is_metered_and_raised_all_the_same(server: Server, usage: UsageClient) -> None:
+def test_an_exception_before_the_answer_is_metered_and_raised_all_the_same(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     def broken(environ: Any, start_response: Any) -> Iterable[bytes]:
         raise LookupError("nobody home")
 
     with served(UsageMiddleware(broken, usage)) as url:
-        assert httpx.get(url).status_code == 500
+        assert http.get(url).status_code == 500
     (call,) = calls(server, usage)
     assert (call["properties"]["status"], call["properties"]["error"]) == (500, "LookupError")
 
 
-def test_an_answer_that_changes_its_mind_counts_with_its_last_status(server: Server, usage: UsageClient) -> None:
+def test_an_answer_that_changes_its_mind_counts_with_its_last_status(
+    server: Server, usage: UsageClient, http: httpx.Client
+) -> None:
     def unsure(environ: Any, start_response: Any) -> Iterable[bytes]:
         import sys
 
@@ -162,13 +172,13 @@ def test_an_answer_that_changes_its_mind_counts_with_its_last_status(server: Ser
         return [b"not now"]
 
     with served(UsageMiddleware(unsure, usage)) as url:
-        reply = httpx.get(url)
+        reply = http.get(url)
         assert (reply.status_code, reply.headers["content-length"]) == (503, "7")
     (call,) = calls(server, usage)
     assert call["properties"]["status"] == 503
 
 
-def test_the_middleware_keeps_the_rules_of_wsgi(server: Server, usage: UsageClient) -> None:
+def test_the_middleware_keeps_the_rules_of_wsgi(server: Server, usage: UsageClient, http: httpx.Client) -> None:
     """Python's own validator stands on both sides of it."""
     closed = []
 
@@ -187,18 +197,18 @@ def test_the_middleware_keeps_the_rules_of_wsgi(server: Server, usage: UsageClie
     inner: Any = wsgiref.validate.validator(app)
     outer: Any = wsgiref.validate.validator(UsageMiddleware(inner, usage, endpoint=lambda call: "/x"))
     with served(outer) as url:
-        assert httpx.get(url).text == "first ab"
+        assert http.get(url).text == "first ab"
     assert closed == [True]
     assert len(calls(server, usage)) == 1
 
 
-def test_a_file_is_left_to_the_server(server: Server, usage: UsageClient) -> None:
+def test_a_file_is_left_to_the_server(server: Server, usage: UsageClient, http: httpx.Client) -> None:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [("content-type", "text/plain"), ("content-length", "5")])
         answer: Iterable[bytes] = environ["wsgi.file_wrapper"](io.BytesIO(b"hello"))
         return answer
 
     with served(UsageMiddleware(app, usage, skip=lambda call: call.method == "HEAD")) as url:
-        assert httpx.get(url).text == "hello"
-        httpx.head(url)
+        assert http.get(url).text == "hello"
+        http.head(url)
     assert len(calls(server, usage)) == 1

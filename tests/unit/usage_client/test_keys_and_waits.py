@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from email.utils import format_datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import usage_client
-from usage_client.events import make_event
+from usage_client.events import decode, derive_key, prepare
 from usage_client.retry import RetryPolicy, parse_retry_after
 
 AT = datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
@@ -21,15 +24,15 @@ AT = datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
 
 def test_the_same_fact_gives_the_same_key_however_it_is_written() -> None:
     keys = {
-        make_event("e", Decimal("1.50"), team="acme", time=AT, properties={"a": "1", "b": "2"})["idempotency_key"],
-        make_event("e", "1.5", team="acme", time=AT, properties={"b": "2", "a": "1"})["idempotency_key"],
-        make_event(
+        prepare("e", Decimal("1.50"), team="acme", time=AT, properties={"a": "1", "b": "2"})[0],
+        prepare("e", "1.5", team="acme", time=AT, properties={"b": "2", "a": "1"})[0],
+        prepare(
             "e",
             "1.500",
             team="acme",
             time=AT.astimezone(timezone(timedelta(hours=5, minutes=45))),
             properties={"a": "1", "b": "2"},
-        )["idempotency_key"],
+        )[0],
     }
     assert len(keys) == 1
 
@@ -47,13 +50,13 @@ def test_the_same_fact_gives_the_same_key_however_it_is_written() -> None:
 )
 def test_another_fact_gives_another_key(other: dict[str, object]) -> None:
     base: dict[str, object] = {"quantity": 1, "team": "a", "time": AT}
-    assert make_event("e", **base)["idempotency_key"] != make_event("e", **{**base, **other})["idempotency_key"]  # type: ignore[arg-type]
+    assert prepare("e", **base)[0] != prepare("e", **{**base, **other})[0]  # type: ignore[arg-type]
 
 
 def test_a_key_is_the_same_in_another_process() -> None:
     program = (
-        "from datetime import *; from usage_client.events import make_event;"
-        "print(make_event('e', '1.50', team='acme', time=datetime(2026, 10, 25, 2, 30, tzinfo=UTC))['idempotency_key'])"
+        "from datetime import *; from usage_client.events import decode, derive_key, prepare;"
+        "print(prepare('e', '1.50', team='acme', time=datetime(2026, 10, 25, 2, 30, tzinfo=UTC))[0])"
     )
     include = str(Path(usage_client.__file__).parents[1])
     run = subprocess.run(
@@ -63,7 +66,47 @@ def test_a_key_is_the_same_in_another_process() -> None:
         text=True,
         check=True,
     )
-    assert run.stdout.strip() == make_event("e", Decimal("1.5"), team="acme", time=AT)["idempotency_key"]
+    assert run.stdout.strip() == prepare("e", Decimal("1.5"), team="acme", time=AT)[0]
+
+
+quantities = st.one_of(
+    st.integers(-(10**20), 10**20),
+    st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**20), max_value=10**20),
+    st.text(max_size=10),
+)
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+
+
+zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), ZoneInfo("Europe/Berlin")])
+
+
+@settings(max_examples=50, deadline=None)
+@given(quantities, st.dictionaries(st.text(), plain, max_size=5), st.datetimes(timezones=zones))
+def test_the_line_says_what_was_tracked_and_its_key_is_that_of_what_it_says(
+    quantity: Decimal | int | str, properties: dict[str, object], moment: datetime
+) -> None:
+    try:
+        key, line = prepare("e", quantity, team="acme", time=moment, properties=properties)
+    except (UnicodeEncodeError, OverflowError):
+        return  # half a character, or a moment at the edge of the calendar
+    assert b"\n" not in line
+    event = decode(line)
+    assert event["idempotency_key"] == key == derive_key(event)
+    assert event.get("properties", {}) == properties
+    assert datetime.fromisoformat(event["time"]) == moment.astimezone(UTC)
+    if not isinstance(quantity, str):
+        assert Decimal(event["quantity"]) == quantity
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), object(), b"bytes", "\ud800", {1, 2}])
+def test_what_would_spoil_a_batch_is_refused_by_itself(wrong: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        prepare("e", properties={"a": wrong})
+
+
+def test_times_and_exact_numbers_among_the_properties_travel_as_text() -> None:
+    _, line = prepare("e", properties={"cpus": Decimal("0.50"), "since": AT, "day": AT.date()})
+    assert decode(line)["properties"] == {"cpus": "0.50", "since": "2026-10-25T02:30:00.000000Z", "day": "2026-10-25"}
 
 
 def test_retry_after_is_read_in_seconds_and_as_a_date() -> None:

@@ -95,11 +95,11 @@ def _cost(name: str, url: str, calls: int, *, given: bool = False, **options: An
     tally = usage.close(timeout=0.1)
     taken.sort()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024)
-    mean, *places = (
+    mean, p50, p99, worst = (
         nanoseconds / 1000
         for nanoseconds in (statistics.fmean(taken), taken[calls // 2], taken[calls * 99 // 100], taken[-1])
     )
-    return Cost(name, calls, processor / calls / 1000, mean, *places, dropped=tally.dropped, memory_mb=memory)
+    return Cost(name, calls, processor / calls / 1000, mean, p50, p99, worst, tally.dropped, memory)
 
 
 class _Sink(BaseHTTPRequestHandler):

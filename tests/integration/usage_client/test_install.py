@@ -108,6 +108,7 @@ def test_it_brings_httpx_and_nothing_else_of_its_own(installed: Path) -> None:
 def test_who_uses_it_is_checked_by_mypy_strictly(installed: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(TYPED)
+    # Reading all of httpx takes long.
     settings = tmp_path / "mypy.ini"
     settings.write_text(
         "[mypy]\nstrict = true\n[mypy-httpx.*]\nfollow_imports = skip\n"

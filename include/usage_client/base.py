@@ -93,7 +93,7 @@ class BaseClient:
         self._retry = retry or RetryPolicy()
         self._durable = durable
         self._delivery = Delivery(
-            url, api_key, compress=compress, make_http=make_http or (lambda: _make_http(url, timeout))
+            url, api_key, compress=compress, make_http=make_http or (lambda: default_http(url, timeout))
         )
         self._spool = self._open_spool(Path(spool) / sender_name(url, team, api_key), spool_bytes) if spool else None
         self._inherited: list[object] = []
@@ -276,8 +276,9 @@ class BaseClient:
             raise UsageClientError(f"Usage events were not delivered ({counts}). {reasons}".rstrip())
 
 
-def _make_http(url: str, timeout: float) -> httpx.Client:
-    """Reading the certificates of all authorities takes most of a start, and plain HTTP has no use for them."""
+def default_http(url: str, timeout: float) -> httpx.Client:
+    """The way to the service where none is given; `timeout` in seconds, for one request."""
+    # Reading the certificates of all authorities takes most of a start, and plain HTTP has no use for them.
     plain = url.lower().startswith("http://")
     return httpx.Client(timeout=timeout, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
 

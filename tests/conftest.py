@@ -147,7 +147,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[DictRow]]:
 
 @pytest.hookimpl(tryfirst=True)  # the plugin that runs tests side by side reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, keep together those that share what is dear to start: a file, or the system."""
+    """Where tests run side by side, keep together those that share what is dear to start: a file, or a system."""
     for item in items:
         folder, file = item.path.parent.name, str(item.path)
-        item.add_marker(pytest.mark.xdist_group("acceptance" if folder == "acceptance" else file))
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ("acceptance", "faults") else file))

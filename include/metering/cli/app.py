@@ -24,7 +24,10 @@ from metering.cli import __version__
 from metering.cli.console import complain
 from metering.errors import BillingError
 
-ORDER = ("demo", "up", "down", "status", "ingest", "keys", "prices", "stripe", "test", "airflow", "dbt", "psql")
+ORDER = (
+    *("demo", "up", "down", "status", "ingest", "keys", "prices", "stripe", "test", "faults"),
+    *("airflow", "dbt", "psql"),
+)
 """The order in which help lists commands; what is not named here comes after."""
 HELPERS = ("__main__", "app", "console")
 

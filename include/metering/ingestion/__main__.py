@@ -14,6 +14,7 @@ from metering.errors import BillingError
 from metering.ingestion import logs
 from metering.ingestion.app import create_app
 from metering.ingestion.collectors import metrics_for
+from metering.ingestion.protocol import BoundedHttp
 from metering.processes.ports import who_listens
 
 
@@ -43,7 +44,7 @@ def main() -> int:
     configuration = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         log_config=None,

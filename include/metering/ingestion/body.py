@@ -14,17 +14,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from metering.ingestion.events import Event, Malformed, Unreadable
+from metering.ingestion.splitting import split_list
 
 T = TypeVar("T")
 
 MAX_EVENTS = 10_000
+MAX_LINES = 100_000
+"""Blank ones included."""
 MAX_BYTES = 32 * 1024 * 1024
 """Of a body, compressed or not."""
 
 _one_event = msgspec.json.Decoder(Event, float_hook=Decimal).decode
 _line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
 _many_events = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
-_raw_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,7 +60,7 @@ class Body:
             try:
                 events: Sequence[Event | Malformed] = _line_events(body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                events = [decode_event(line) for line in _split_lines(body)]
+                events = [decode_event(line) for line in bounded(_split_lines(body))]
             return cls(body, bounded(events), lines=True)
         start = body.lstrip()[:1]
         if start == b"{":
@@ -76,16 +78,12 @@ class Body:
             return cls(body, bounded(_many_events(body)), lines=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
-        try:
-            raw = [bytes(event) for event in _raw_events(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise unreadable(error) from None
-        return cls(body, [decode_event(event) for event in bounded(raw)], lines=False)
+        return cls(body, [decode_event(event) for event in split_list(body, MAX_EVENTS)], lines=False)
 
     def payload(self, index: int) -> str:
         """The event at `index` as it was sent; bytes that are no UTF-8 are written as \\xNN."""
         if self._raw is None:
-            found = _split_lines(self._body) if self._lines else [bytes(event) for event in _raw_events(self._body)]
+            found = _split_lines(self._body) if self._lines else split_list(self._body, MAX_EVENTS)
             self._raw = found
         return self._raw[index].decode(errors="backslashreplace")
 
@@ -135,6 +133,8 @@ def bounded(events: Sequence[T]) -> Sequence[T]:
 
 
 def _split_lines(body: bytes) -> list[bytes]:
+    if body.count(b"\n") > MAX_LINES:
+        raise Unreadable(f"The body has more than {MAX_LINES} lines.")
     return [line for line in body.split(b"\n") if line.strip()]
 
 
@@ -148,7 +148,7 @@ def misshapen(said: str) -> Malformed:
         return Malformed(f"missing_{missing['name']}", missing["name"], f"The field {missing['name']!r} is missing.")
     place = _AT_FIELD.search(said)
     field = place["path"] if place and place["path"] else None
-    what = {"": "json", "idempotency_key": "key"}.get(field or "", (field or "").partition(".")[0])
+    what = {"": "json", "idempotency_key": "key"}.get(field or "", re.split(r"[.\[]", field or "")[0])
     sentence = _AT_FIELD.sub("", said).replace("`", "")
     return Malformed(f"invalid_{what}", field, f"{f'The field {field} is wrong: ' if field else ''}{sentence}.")
 

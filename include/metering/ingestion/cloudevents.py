@@ -26,8 +26,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from metering.ingestion.body import bounded, misshapen, unreadable
+from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, unreadable
 from metering.ingestion.events import ONE, Event, Malformed, Unreadable
+from metering.ingestion.splitting import split_list
 
 VERSION = "1.0"
 SINGLE = "application/cloudevents+json"
@@ -66,7 +67,6 @@ _one = msgspec.json.Decoder(CloudEvent, float_hook=Decimal).decode
 _many = msgspec.json.Decoder(list[CloudEvent], float_hook=Decimal).decode
 _usage = msgspec.json.Decoder(Usage, float_hook=Decimal).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
-_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -83,7 +83,7 @@ class CloudEvents:
     def payload(self, index: int) -> str:
         """The CloudEvent at `index` in JSON; bytes that are no UTF-8 are written as \\xNN."""
         if self._raw is None:
-            self._raw = [bytes(event) for event in _raws(self._sent)] if self._many else [self._sent]
+            self._raw = split_list(self._sent, MAX_EVENTS) if self._many else [self._sent]
         return self._raw[index].decode(errors="backslashreplace")
 
     def line(self, index: int) -> int | None:
@@ -106,11 +106,7 @@ def batch(body: bytes) -> CloudEvents:
         return CloudEvents([_event(event) for event in bounded(_many(body))], body, many=True)
     except _NOT_JSON:
         pass  # then one by one
-    try:
-        raw = [bytes(event) for event in _raws(body)]
-    except _NOT_JSON as error:
-        raise unreadable(error) from None
-    return CloudEvents([decode(event) for event in bounded(raw)], body, many=True)
+    return CloudEvents([decode(event) for event in split_list(body, MAX_EVENTS)], body, many=True)
 
 
 def binary(headers: Iterable[tuple[bytes, bytes]], content_type: str | None, body: bytes) -> CloudEvents:

@@ -50,6 +50,23 @@ def set_up() -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    logging.getLogger("uvicorn.error").addFilter(_OncePerSecond())
+
+
+class _OncePerSecond(logging.Filter):
+    """Lets a message through once in a second: what is not HTTP can come thousands of times in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether to write it. The messages of the server are few and fixed."""
+        now = time.monotonic()
+        if now < self._next.get(str(record.msg), 0.0):
+            return False
+        self._next[str(record.msg)] = now + 1.0
+        return True
 
 
 class Throttle:

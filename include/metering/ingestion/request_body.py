@@ -8,6 +8,7 @@ import types
 from starlette.requests import Request
 
 from metering.ingestion.body import MAX_BYTES
+from metering.ingestion.headers import header
 from metering.ingestion.queue import QueueFull
 from metering.ingestion.replies import Refusal
 
@@ -48,6 +49,9 @@ class HeldBody:
 
     async def read(self) -> bytes:
         """Read it as it was sent. Raises `Refusal` (too large, too slow), or `QueueFull` where too much is in hand."""
+        said = header(self._request, "content-length")
+        if said is not None and int(said) > MAX_BYTES:  # the server has seen to it that it is a number
+            raise _too_large()
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -55,7 +59,7 @@ class HeldBody:
                     self._size += len(chunk)
                     self._bodies.bytes_held += len(chunk)
                     if self._size > MAX_BYTES:
-                        raise Refusal(413, "body_too_large", f"The body has more than {MAX_BYTES} bytes.")
+                        raise _too_large()
                     if self._bodies.bytes_held > MAX_BYTES_HELD:
                         raise QueueFull
                     chunks.append(chunk)
@@ -63,3 +67,9 @@ class HeldBody:
             message = f"The body did not arrive within {BODY_SECONDS} seconds."
             raise Refusal(408, "too_slow", message) from None
         return b"".join(chunks)
+
+
+def _too_large() -> Refusal:
+    # What was not read can't be passed over to reach a next request.
+    message = f"The body has more than {MAX_BYTES} bytes."
+    return Refusal(413, "body_too_large", message, headers={"connection": "close"})

@@ -19,6 +19,8 @@ from metering.ingestion.splitting import split_list
 T = TypeVar("T")
 
 MAX_EVENTS = 10_000
+MAX_EVENT_BYTES = 1024 * 1024
+"""Of one that comes alone: many times what it can fill with what is allowed."""
 MAX_LINES = 100_000
 """Blank ones included."""
 MAX_BYTES = 32 * 1024 * 1024
@@ -67,6 +69,8 @@ class Body:
             try:
                 body = bytes(_envelope(body).events)
             except msgspec.ValidationError:  # another object: one event
+                if len(body) > MAX_EVENT_BYTES:
+                    raise Unreadable(f"The event takes {len(body)} bytes; {MAX_EVENT_BYTES} are allowed.") from None
                 if "events" in _any_keys(body):
                     raise Unreadable("The list named events has to be the object's only field.") from None
                 return cls(b"[" + body + b"]", [decode_event(body)], lines=False)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -196,3 +197,18 @@ async def test_headers_that_come_too_slowly_are_not_waited_for(
         writer.write(b"POST /api/usage/track HTTP/1.1\r\n")
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
+
+
+def test_a_flood_of_nonsense_is_a_few_lines_of_the_log_and_quotes_none_of_it(service: Running, api_key: str) -> None:
+    before = len(service.log.read_text().splitlines())
+    began = time.monotonic()
+    for _ in range(50):
+        exchange(service, b"secret-nonsense\r\n\r\n")
+        httpx.post(
+            f"{service.address}/api/usage/track", headers={"authorization": "Bearer secret-key"}, json=["secret"]
+        )
+    seconds = time.monotonic() - began
+    written = service.log.read_text().splitlines()[before:]
+    assert 2 <= len(written) <= 2 * (seconds + 2)
+    assert "secret" not in "".join(written)
+    assert {json.loads(line)["event"] for line in written} == {"Invalid HTTP request received.", "request_failed"}

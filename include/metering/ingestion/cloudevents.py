@@ -17,7 +17,6 @@ nothing here.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -168,13 +167,13 @@ def _event(said: CloudEvent) -> Event | Malformed:
             return Malformed("invalid_data", "data", "A CloudEvent has data or data_base64, not both.")
         try:
             usage = _usage(base64.b64decode(said.data_base64, validate=True))
-        except binascii.Error:
-            return Malformed("invalid_data", "data_base64", "The field data_base64 is not Base64.")
         except msgspec.ValidationError as error:
             return misshapen(str(error))
         except _NOT_JSON as error:
             message = unreadable(error).message.replace("The body", "The data")
             return Malformed("invalid_data", "data", message)
+        except ValueError:  # of b64decode
+            return Malformed("invalid_data", "data_base64", "The field data_base64 is not Base64.")
     usage = usage or Usage()
     return Event(
         event=said.type,

@@ -110,6 +110,7 @@ def test_the_identity_is_the_source_and_the_id_together() -> None:
         (without(data={"quantitty": 5}), "unknown_field", "quantitty"),
         (without(data_base64="e30="), "invalid_data", "data"),
         (without("data", data_base64="no"), "invalid_data", "data_base64"),
+        (without("data", data_base64="é"), "invalid_data", "data_base64"),
         (without("data", data_base64=base64.b64encode(b"{").decode()), "invalid_data", "data"),
     ],
 )

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from metering import periods, statements
-from metering.database import one
+from metering.database import one, rows
 from metering.errors import BillingError
 
 SQL = statements.beside(__file__, "runs")
@@ -37,6 +37,8 @@ def open_run(
     horizon = one(connection, SQL["take_horizon"])["horizon"]
     with connection.transaction():
         connection.execute(SQL["take_turn"])
+        if occurred_from and occurred_until:
+            _refuse_archived(connection, occurred_from, occurred_until)
         connection.execute(SQL["supersede_open_runs"])
         run = one(
             connection,
@@ -49,6 +51,9 @@ def open_run(
         connection.execute(SQL["queue_arrivals"], run)
         connection.execute(SQL["queue_withdrawals"], run)
         connection.execute(SQL["queue_new_meters"], run)
+        connection.execute(SQL["note_archive_needs"], run)
+        connection.execute(SQL["queue_archive_needs"], run)
+        connection.execute(SQL["forget_archive_needs"])
         if occurred_from is not None:
             connection.execute(SQL["queue_range"], run)
             if one(connection, SQL["buckets_exist"])["found"]:
@@ -61,6 +66,17 @@ def open_run(
     connection.execute(SQL["analyze_buckets"])
     connection.execute(SQL["analyze_periods"])
     return int(run["run_id"])
+
+
+def _refuse_archived(connection: psycopg.Connection[DictRow], start: datetime, end: datetime) -> None:
+    """Raise `BillingError` where a range has archived months: without their events they would become nothing."""
+    archived = rows(connection, SQL["archived_in_range"], occurred_from=start, occurred_until=end)
+    if archived:
+        months = " ".join(row["month"] for row in archived)
+        raise BillingError(
+            f"The range {start} to {end} touches archived months ({months}), whose usage can't be computed again.",
+            f"Run `./billing archive restore {months}`, then this again; nothing was changed.",
+        )
 
 
 def close_run(connection: psycopg.Connection[DictRow], run_id: int) -> dict[str, object]:

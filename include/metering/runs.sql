@@ -65,6 +65,40 @@ WHERE meters.created_at > %(recorded_after)s AND meters.created_at <= %(recorded
     AND events.recorded_at <= %(recorded_after)s
 ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
 
+-- name: note_archive_needs
+-- A new meter counts the events of archived months once they have been restored.
+INSERT INTO landing.archive_needs (month, meter_id)
+SELECT months.month, meters.meter_id
+FROM billing.meters AS meters
+JOIN landing.archived_months AS months ON months.state <> 'restored' AND months.manifest -> 'events' ? meters.event_name
+WHERE meters.created_at > %(recorded_after)s AND meters.created_at <= %(recorded_until)s
+ON CONFLICT (month, meter_id) DO NOTHING;
+
+-- name: queue_archive_needs
+-- The month that a meter waited for has been restored.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT
+    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
+FROM landing.archive_needs AS needs
+JOIN landing.archived_months AS months ON months.month = needs.month AND months.state = 'restored'
+JOIN billing.meters AS meters USING (meter_id)
+JOIN landing.usage_events AS events
+    ON events.event_name = meters.event_name
+    AND events.occurred_at >= months.starts_at AND events.occurred_at < months.ends_at
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: forget_archive_needs
+-- What was needed of restored months is queued.
+DELETE FROM landing.archive_needs AS needs
+USING landing.archived_months AS months
+WHERE months.month = needs.month AND months.state = 'restored';
+
+-- name: archived_in_range
+-- The archived months of a range of event time, which can't be computed again.
+SELECT to_char(month, 'YYYY-MM') AS month FROM landing.archived_months
+WHERE state <> 'restored' AND starts_at < %(occurred_until)s AND ends_at > %(occurred_from)s
+ORDER BY month;
+
 -- name: queue_range
 -- A backfill computes every quarter-hour of its range again.
 INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)

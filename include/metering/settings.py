@@ -143,6 +143,25 @@ class Settings:
         """Process records: who runs, since when."""
         return self.home / "run"
 
+    @property
+    def archive(self) -> Path:
+        """Where archived months are written."""
+        given = self.get("BILLING_ARCHIVE")
+        return Path(given) if given else self.home / "archive"
+
+    @property
+    def archive_after_months(self) -> int:
+        """How many whole months ago a month ended that `maintain_partitions` archives; 0: it archives none."""
+        text = self.get("BILLING_ARCHIVE_AFTER_MONTHS", "24") or ""
+        if not text.isdigit():
+            raise BillingError(f"BILLING_ARCHIVE_AFTER_MONTHS={text!r} is not a number of months.", "Give one, or 0.")
+        return int(text)
+
+    @property
+    def archive_drops(self) -> bool:
+        """Whether `maintain_partitions` also drops from the database what it has archived."""
+        return self.get("BILLING_ARCHIVE_DROP") == "1"
+
     @cached_property
     def postgres_data(self) -> Path:
         """The embedded server's data."""

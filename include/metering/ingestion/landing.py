@@ -28,6 +28,8 @@ Connection = psycopg.Connection[DictRow]
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 ATTEMPTS = 6
+ARCHIVED_MONTH = "22A01"
+"""What the empty partition of an archived month says to an event that is new."""
 _UUID, _INTEGER, _TIMESTAMPTZ = 2950, 23, 1184
 
 
@@ -197,9 +199,11 @@ def _conflict(fact: Fact) -> Reject:
 
 def _unstorable(fact: Fact, error: psycopg.Error) -> Reject:
     said = error.diag.message_primary or type(error).__name__
-    message = f"PostgreSQL will not store it: {said}."
+    reason, field, message = "unstorable", None, f"PostgreSQL will not store it: {said}."
+    if error.sqlstate == ARCHIVED_MONTH:
+        reason, field, message = "archived_month", "time", f"{said}."
     fact.verdict = "quarantined"
-    return Reject(fact.index, fact.origin, fact.team_id, "unstorable", None, message, fact.key, fact.key_derived)
+    return Reject(fact.index, fact.origin, fact.team_id, reason, field, message, fact.key, fact.key_derived)
 
 
 def _storable(text: str) -> str:

@@ -236,6 +236,7 @@ class BaseClient:
         )
 
     def _start(self) -> None:
+        lifetime.begin(self)
         lifetime.guard_worker()
         self._sender.start()
 

@@ -30,6 +30,8 @@ class Living(Protocol):
 
 
 _living: weakref.WeakSet[Living] = weakref.WeakSet()
+_at_work: set[Living] = set()
+"""Those that have been given events: even if nobody holds them any more, what is pending has to arrive."""
 _guarded_process = 0
 
 
@@ -38,9 +40,15 @@ def register(client: Living) -> None:
     _living.add(client)
 
 
+def begin(client: Living) -> None:
+    """Hold a client until it has ended: it has work to do."""
+    _at_work.add(client)
+
+
 def unregister(client: Living) -> None:
     """Tell a client no more."""
     _living.discard(client)
+    _at_work.discard(client)
 
 
 def guard_worker() -> None:

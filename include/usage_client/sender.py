@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -69,8 +70,6 @@ class Sender:
         with self._starting:
             if self._threads:
                 return
-            if self._spool is not None:
-                self._spool.revive()
             work = [(f"usage-client-{number}", self._send_all) for number in range(1, self._connections + 1)]
             for name, run in [*work, ("usage-client-keeper", self._keep)]:
                 thread = threading.Thread(target=run, name=name, daemon=True)
@@ -250,6 +249,9 @@ class Sender:
     # From disk ------------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
+        if self._spool is not None:
+            with contextlib.suppress(OSError):
+                self._spool.revive()  # what was refused may have been mended by whoever started us
         wait: float | None = 0.0
         while not self._stopping.is_set():
             self._wake.wait(wait)
@@ -265,6 +267,7 @@ class Sender:
         due = self._books.report()
         if self._spool is None:
             return due
+        self._spool.look()
         wait = self._pause.left
         if wait == 0:
             claim = self._spool.claim(self._at_most, MAX_BATCH_BYTES)

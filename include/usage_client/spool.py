@@ -25,14 +25,14 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 FORMAT = 1
 _HEADER = b'{"usage_spool":'
 _BLOCK = 4096
-_USED_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 
 
 class SpoolFull(Exception):
@@ -57,13 +57,16 @@ class SpoolState:
 class SpoolFile:
     """A file that this process holds; nobody else takes it up before it is released or this process ends."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, size: int, grow: Callable[[int], None]) -> None:
         self.path = path
+        self.size = size
+        """In bytes, as far as this process knows."""
         self.damaged = 0
         """Events that could not be read."""
         self.whole = True
         """Whether every line that was appended has been written."""
         self._descriptor: int | None = descriptor
+        self._grow = grow
 
     def append(self, line: bytes) -> None:
         """Write one event, so that it outlives this process. After a failure the file takes no more: see `whole`."""
@@ -78,6 +81,8 @@ class SpoolFile:
         view = memoryview(data)
         while view:
             view = view[os.write(self._open, view) :]
+        self.size += len(data)
+        self._grow(len(data))
 
     def sync(self) -> None:
         """Have what was written outlive the machine's power, too."""
@@ -123,6 +128,7 @@ class SpoolFile:
                 self.rename(".damaged")
             else:
                 os.unlink(self.path)
+                self._grow(-max(self.size, _BLOCK))
         self.release()
 
     @property
@@ -171,12 +177,16 @@ class Spool:
         self._held: set[SpoolFile] = set()
         self._lock = threading.Lock()
         self._used = 0
-        self._used_at = 0.0
+        self._looked_at = -LOOK_SECONDS
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.look()
 
     def open(self, reason: str = "", *, force: bool = False) -> SpoolFile:
-        """Begin a file. Raises `SpoolFull` where there is no room (unless by `force`) and OSError for the disk's."""
-        if not force and self._bytes() >= self._max_bytes:
+        """Begin a file. Raises `SpoolFull` where there is no room (unless by `force`) and OSError for the disk's.
+
+        It does not look how full the folder is, which may take long, but goes by what it knows: see `look`.
+        """
+        if not force and self._used >= self._max_bytes:
             raise SpoolFull(f"the spool holds {self._max_bytes} bytes")
         while True:
             name = f"{time.time_ns():020d}-{self._writer}-{next(self._numbers):06d}.open"
@@ -190,11 +200,12 @@ class Spool:
         except OSError:
             file.remove()
             raise
-        self._used += _BLOCK
+        self._grow(_BLOCK)
         return file
 
     def write(self, lines: Iterable[bytes], reason: str = "", *, kind: str = "batch", force: bool = False) -> None:
         """Put events on disk, whole or not at all, and for good. Raises `SpoolFull` or OSError."""
+        self.look()
         file = self.open(reason, force=force)
         try:
             count, frames = 0, []
@@ -202,7 +213,6 @@ class Spool:
                 count += 1
                 frames.append(framed(line))
             file.write(b"".join(frames))
-            self._used += sum(map(len, frames))
             self.seal(file, count, kind)
         except OSError:
             file.remove()
@@ -274,6 +284,15 @@ class Spool:
             damaged += name.endswith(".damaged")
         return SpoolState(files, events, failed, damaged, size)
 
+    def look(self) -> None:
+        """Find out how full the folder is, at most once a second; in between, what this process does is reckoned."""
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            self._used = sum(max(size, _BLOCK) for _, size in self._entries())
+
+    def _grow(self, size: int) -> None:
+        self._used += size
+
     def forget(self) -> None:
         """In a forked process: the files that the parent holds stay the parent's."""
         for file in list(self._held):
@@ -293,7 +312,7 @@ class Spool:
         if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
             os.close(descriptor)
             return None
-        file = SpoolFile(path, descriptor)
+        file = SpoolFile(path, descriptor, mine.st_size, self._grow)
         with self._lock:
             self._held = {held for held in self._held if held.held}
             self._held.add(file)
@@ -319,13 +338,6 @@ class Spool:
             return [name for name in os.listdir(self.folder) if name.endswith(suffixes)]
         except FileNotFoundError:
             return []
-
-    def _bytes(self) -> int:
-        """How much it takes, looked up at most once a second; in between, what this process adds is added."""
-        if time.monotonic() - self._used_at > _USED_SECONDS or self._used >= self._max_bytes:
-            self._used = sum(max(size, _BLOCK) for _, size in self._entries())
-            self._used_at = time.monotonic()
-        return self._used
 
 
 def framed(line: bytes) -> bytes:

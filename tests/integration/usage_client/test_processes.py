@@ -32,6 +32,16 @@ def test_what_is_pending_is_flushed_when_the_interpreter_ends(server: Server, st
     assert set(server.kept) == {"a"}
 
 
+def test_a_client_that_nobody_holds_any_more_is_flushed_too(server: Server, start: Start) -> None:
+    program = """
+def work():
+    UsageClient(sys.argv[1], "bk_secret", flush_seconds=60).track('e', idempotency_key='a')
+work()
+"""
+    assert start(CLIENT + program, server.url).wait(60) == 0
+    assert set(server.kept) == {"a"}
+
+
 def test_an_end_by_an_exception_flushes_too(server: Server, start: Start) -> None:
     process = start(CLIENT + "usage.track('e', idempotency_key='a'); sys.exit(3)", server.url)
     assert process.wait(60) == 3

@@ -25,6 +25,7 @@ Note = Callable[[str, object], None]
 
 EMPTY = (
     "TRUNCATE landing.usage_events, landing.event_keys, landing.batches, landing.quarantined_events,"
+    " landing.quarantine_actions,"
     " billing.metering_runs, billing.buckets_to_meter, billing.periods_to_rate, intermediate.int_usage_buckets,"
     " marts.fct_usage_hourly, marts.fct_usage_daily, marts.fct_usage_monthly, marts.fct_rated_usage,"
     " marts.fct_bill_lines, marts.fct_stripe_usage"

@@ -32,37 +32,8 @@ horizon as (
 ),
 
 metered_events as (
-    select
-        queue.team_id,
-        queue.meter_id,
-        queue.bucket_start,
-        {{ dimension_slice('events', 'meters') }} as dimensions,
-        meters.aggregation,
-        {{ meter_value('events', 'meters') }} as metered_value
-    {%- if queued_buckets() | int > 20000 %}
-    from {{ ref('stg_landing__usage_events') }} as events
-    inner join meters on meters.event_name = events.event_name
-    inner join queue
-        on queue.team_id = events.team_id
-        and queue.meter_id = meters.meter_id
-        and queue.bucket_start = {{ bucket_of('events.occurred_at') }}
-    where events.occurred_at >= (select min(bucket_start) from queue)
-        and events.occurred_at < (select max(bucket_start) + interval '15 minutes' from queue)
-    {%- else %}
-    from queue
-    inner join meters on meters.meter_id = queue.meter_id
-    cross join lateral (
-        select *
-        from {{ ref('stg_landing__usage_events') }} as landed
-        where landed.team_id = queue.team_id
-            and landed.occurred_at >= queue.bucket_start
-            and landed.occurred_at < queue.bucket_start + interval '15 minutes'
-        offset 0
-    ) as events
-    where events.event_name = meters.event_name
-    {%- endif %}
+    {{ metered_events(months_at_once=queued_buckets() | int > 20000) }}
         and events.recorded_at <= (select recorded_until from horizon)
-        and {{ passes_filters('events', 'meters') }}
 )
 
 select
@@ -71,7 +42,7 @@ select
     bucket_start,
     dimensions,
     count(*)::bigint as event_count,
-    (case min(aggregation) when 'count' then count(*) else coalesce(sum(metered_value), 0) end)::numeric(38, 12) as quantity,
+    {{ measured_quantity() }} as quantity,
     (select recorded_until from horizon)::timestamptz as recorded_from,
     'infinity'::timestamptz as recorded_to
 from metered_events

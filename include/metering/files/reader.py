@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -18,7 +18,7 @@ from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
 from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
 from metering.ingestion.body import decode_event
-from metering.ingestion.events import Event, Malformed
+from metering.ingestion.events import Event, Malformed, to_json
 
 if TYPE_CHECKING:
     from metering.files.parquet import ParquetContent
@@ -47,6 +47,22 @@ class Origin:
         return self._records[index].line
 
 
+class MappedOrigin(Origin):
+    """The same of records of which a map has made events: what an event says can be sent again without file and map."""
+
+    def __init__(self, events: Sequence[Event | Malformed], read: Callable[[], list[Record]]) -> None:
+        super().__init__(read)
+        self._events = events
+
+    def payload(self, index: int) -> str:
+        """The event at `index` as JSON, or the record as it stood where it is none."""
+        event = self._events[index]
+        if isinstance(event, Malformed):
+            return super().payload(index)
+        said = {name: value for name, value in msgspec.structs.asdict(event).items() if value not in (None, {})}
+        return to_json(said).decode()
+
+
 @dataclass
 class Decoder:
     """How the pieces of one file become events. It can be sent to another process."""
@@ -71,11 +87,10 @@ class Decoder:
             if rows is not None:
                 header = self.header
                 events = [read(dict(zip(header, row, strict=True))) for row in rows if row]
-                return events, Origin(lambda: list(self.records(piece)))
+                return events, MappedOrigin(events, lambda: list(self.records(piece)))
         records = list(self.records(piece))
-        return [
-            record.values if isinstance(record.values, Malformed) else read(record.values) for record in records
-        ], Origin(lambda: records)
+        events = [record.values if isinstance(record.values, Malformed) else read(record.values) for record in records]
+        return events, MappedOrigin(events, lambda: records)
 
     def records(self, piece: Piece) -> Iterator[Record]:
         """The records of a piece, one by one."""

@@ -23,8 +23,10 @@ from metering.ingestion.queue import QueueFull
 from metering.ingestion.replies import Refusal
 from metering.ingestion.service import Service
 from metering.ingestion.worker import RETRY_AFTER, Unavailable
+from metering.quarantine import rooms as quarantine
+from metering.reading.rooms import aggregation, events, periods, reports
 
-ROOMS = (tracking, health)
+ROOMS = (tracking, health, reports, events, periods, aggregation, quarantine)
 """Whose `OPERATIONS` the service has; the busiest first, since paths are tried in this order."""
 
 

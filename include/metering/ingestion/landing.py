@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,8 @@ from metering.ingestion.events import Fact, Reject, columns_of, digest
 SQL = statements.beside(__file__, "landing")
 
 Connection = psycopg.Connection[DictRow]
+Settle = Callable[[Connection, Sequence[Fact], Sequence[Reject]], None]
+"""Says what became of facts and rejects, in the transaction in which the facts land."""
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 ATTEMPTS = 6
@@ -55,33 +57,43 @@ class Landing:
         """Close the connection."""
         self.connection.close()
 
-    def land(self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject]) -> list[Reject]:
+    def land(
+        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], *, settle: Settle | None = None
+    ) -> list[Reject]:
         """Land facts and keep rejects in one transaction; return, once it is committed, all that is in quarantine now.
 
-        Each fact's `verdict` says what became of it. `source` is `http` or `file:<name>`. Deadlocks and serialization
-        failures are tried again. An event that PostgreSQL will not store although it was valid is looked for by
-        halving and kept in quarantine by itself, so that it cannot stop the others. Raises `psycopg.OperationalError`
-        where the outcome is not known: landing the same events again is always safe.
+        Each fact's `verdict` says what became of it. `source` is `http`, `file:<name>` or `quarantine`. What comes from
+        the quarantine is in it already: `settle` is called in place of keeping rejects there. Deadlocks and
+        serialization failures are tried again. An event that PostgreSQL will not store although it was valid is looked
+        for by halving and kept in quarantine by itself, so that it cannot stop the others. Raises
+        `psycopg.OperationalError` where the outcome is not known: landing the same events again is always safe.
         """
         try:
-            return self._land_repeatedly(source, facts, rejects)
+            return self._land_repeatedly(source, facts, rejects, settle)
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             if not facts:
                 raise
             if len(facts) == 1:
-                return self._land_repeatedly(source, (), [*rejects, _unstorable(facts[0], error)])
+                return self._land_repeatedly(source, (), [*rejects, _unstorable(facts[0], error)], settle)
             half = len(facts) // 2
-            return [*self.land(source, facts[:half], rejects), *self.land(source, facts[half:], ())]
+            first = self.land(source, facts[:half], rejects, settle=settle)
+            return [*first, *self.land(source, facts[half:], (), settle=settle)]
 
     def prove_commit(self) -> None:
         """Commit something, durably; raises `psycopg.Error` where that is not possible."""
         self.connection.execute(SQL["prove_commit"])
 
-    def _land_repeatedly(self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject]) -> list[Reject]:
+    def forget_months(self) -> None:
+        """Look again which months there are: they may have been made in a transaction that was taken back."""
+        self._months.clear()
+
+    def _land_repeatedly(
+        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], settle: Settle | None
+    ) -> list[Reject]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._ensure_months(facts)
-                return self._land_once(source, facts, rejects)
+                return self._land_once(source, facts, rejects, settle)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == ATTEMPTS:
                     raise
@@ -100,7 +112,9 @@ class Landing:
             self.connection.execute(SQL["ensure_months"], {"moments": moments})
             self._months |= months
 
-    def _land_once(self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject]) -> list[Reject]:
+    def _land_once(
+        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], settle: Settle | None
+    ) -> list[Reject]:
         connection = self.connection
         with connection.transaction():
             recorded_at = database.one(connection, SQL["record_now"])["recorded_at"]
@@ -122,7 +136,9 @@ class Landing:
                 end = f"\t{batch_id}\t{recorded_at.isoformat()}\n".encode()
                 with connection.cursor().copy(SQL["copy_events"]) as copy:
                     copy.write(end.join([fact.line for fact in accepted]) + end)
-            if kept:
+            if settle is not None:
+                settle(connection, facts, kept)
+            elif kept:
                 self._quarantine(source, kept, recorded_at)
         return kept
 

@@ -18,6 +18,8 @@ from metering.ingestion.metrics import Metrics
 from metering.ingestion.queue import GroupCommit
 from metering.ingestion.request_body import Bodies
 from metering.ingestion.worker import Unavailable, Worker
+from metering.reading.crew import Crew
+from metering.reading.remembered import Remembered
 
 PROVEN_SECONDS = 1.0
 """How long it is believed that events can be committed, or can't."""
@@ -31,6 +33,10 @@ class Service:
         self.metrics = metrics or Metrics()
         self.lander = Worker(url, "billing-ingestion")
         self.reader = Worker(url, "billing-ingestion-reader")
+        # What takes long, or what many ask for, never keeps those waiting who send.
+        self.readers = Crew(url, "billing-reading", hands=3)
+        self.menders = Crew(url, "billing-quarantine", hands=1)
+        self.reports = Remembered()
         self.door = Door(self.reader)
         self.queue = GroupCommit(self.lander, **({} if max_waiting is None else {"max_waiting": max_waiting}))
         self.bodies = Bodies()
@@ -58,6 +64,8 @@ class Service:
                 await landing
             await self.lander.close()
             await self.reader.close()
+            await self.readers.close()
+            await self.menders.close()
             log(logging.INFO, "stopped")
 
     async def catalog(self, max_age: float) -> Catalog:

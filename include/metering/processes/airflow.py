@@ -146,7 +146,12 @@ def passwords_file(settings: Settings) -> Path:
 
 def passwords(settings: Settings) -> dict[str, str]:
     """The users' passwords."""
-    return {user: settings.require(f"BILLING_AIRFLOW_{user.upper()}_PASSWORD", _RUN_UP) for user in ROLES}
+    return {user: password(settings, user) for user in ROLES}
+
+
+def password(settings: Settings, user: str) -> str:
+    """One user's password."""
+    return settings.require(f"BILLING_AIRFLOW_{user.upper()}_PASSWORD", _RUN_UP)
 
 
 def prepare(settings: Settings) -> None:

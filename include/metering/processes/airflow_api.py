@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -20,8 +21,8 @@ FINISHED = ("success", "failed")
 def token(settings: Settings, user: str = "admin") -> str:
     """Log a user in with the generated password and return the bearer token."""
     reply = httpx.post(
-        f"{airflow.airflow_url(settings)}/auth/token",
-        json={"username": user, "password": airflow.passwords(settings)[user]},
+        f"{airflow.internal_url(settings)}/auth/token",
+        json={"username": user, "password": airflow.password(settings, user)},
         timeout=30,
         trust_env=False,
     )
@@ -33,11 +34,15 @@ def token(settings: Settings, user: str = "admin") -> str:
     return str(reply.json()["access_token"])
 
 
+def _path_of(dag_id: str, run_id: str) -> str:
+    return f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+
+
 class AirflowApi:
     """One user's session with the API."""
 
     def __init__(self, settings: Settings, user: str = "admin") -> None:
-        url = airflow.airflow_url(settings)
+        url = airflow.internal_url(settings)
         try:
             headers = {"Authorization": f"Bearer {token(settings, user)}"}
         except httpx.HTTPError as error:
@@ -98,7 +103,11 @@ class AirflowApi:
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """A run of a DAG."""
-        return self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+        return self._json("GET", _path_of(dag_id, run_id))
+
+    def has_run(self, dag_id: str, run_id: str) -> bool:
+        """Whether a DAG has a run of this id, whoever made that up."""
+        return self._send("GET", _path_of(dag_id, run_id), missing_is_fine=True).status_code != 404
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The state of each task of a run; those that nobody has looked at yet are `waiting`."""
@@ -106,7 +115,7 @@ class AirflowApi:
         while True:
             page = self._json(
                 "GET",
-                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                f"{_path_of(dag_id, run_id)}/taskInstances",
                 params={"limit": 100, "offset": len(states), "order_by": "id"},
             )
             for task in page["task_instances"]:
@@ -119,7 +128,7 @@ class AirflowApi:
         """The log of one attempt at a task, as text."""
         reply = self._send(
             "GET",
-            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}",
+            f"{_path_of(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}",
             headers={"Accept": "application/x-ndjson"},
         )
         return reply.text
@@ -146,12 +155,12 @@ class AirflowApi:
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         return dict(self._send(method, path, **request).json())
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, missing_is_fine: bool = False, **request: Any) -> httpx.Response:
         try:
             reply = self.client.request(method, path, **request)
         except httpx.HTTPError as error:
             raise BillingError(f"Airflow does not answer: {error}", "Look at `./billing status`.") from error
-        if reply.is_error:
+        if reply.is_error and not (missing_is_fine and reply.status_code == 404):
             raise BillingError(
                 f"Airflow refused {method} {path} (status {reply.status_code}): {reply.text[:300]}",
                 "Look at the DAG in the Airflow UI.",

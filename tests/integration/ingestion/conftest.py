@@ -64,7 +64,10 @@ def database_url(postgres_server: str, template_database: str, request: pytest.F
 def connection(database_url: str) -> Iterator[Connection]:
     """A connection to the database, in which nothing has landed and nobody has a key."""
     with database.connect(database_url, application="tests") as opened:
-        opened.execute("TRUNCATE landing.usage_events, landing.event_keys, landing.batches, landing.quarantined_events")
+        opened.execute(
+            "TRUNCATE landing.usage_events, landing.event_keys, landing.batches,"
+            " landing.quarantined_events, landing.quarantine_actions"
+        )
         opened.execute("DELETE FROM billing.api_keys")
         yield opened
 

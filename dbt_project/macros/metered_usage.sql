@@ -1,0 +1,43 @@
+{#-
+    What the meters count in the quarter-hours of a CTE `queue` (team_id, meter_id, bucket_start), given a CTE `meters`. Metering
+    and the reports on what metering has not reached yet share these two macros, so that both count the same.
+
+    `months_at_once` reads all months once instead of each quarter-hour by the events' own key.
+-#}
+{% macro metered_events(months_at_once=false) -%}
+    select
+        queue.team_id,
+        queue.meter_id,
+        queue.bucket_start,
+        {{ dimension_slice('events', 'meters') }} as dimensions,
+        meters.aggregation,
+        {{ meter_value('events', 'meters') }} as metered_value
+    {%- if months_at_once %}
+    from {{ ref('stg_landing__usage_events') }} as events
+    inner join meters on meters.event_name = events.event_name
+    inner join queue
+        on queue.team_id = events.team_id
+        and queue.meter_id = meters.meter_id
+        and queue.bucket_start = {{ bucket_of('events.occurred_at') }}
+    where events.occurred_at >= (select min(bucket_start) from queue)
+        and events.occurred_at < (select max(bucket_start) + interval '15 minutes' from queue)
+    {%- else %}
+    from queue
+    inner join meters on meters.meter_id = queue.meter_id
+    cross join lateral (
+        select *
+        from {{ ref('stg_landing__usage_events') }} as landed
+        where landed.team_id = queue.team_id
+            and landed.occurred_at >= queue.bucket_start
+            and landed.occurred_at < queue.bucket_start + interval '15 minutes'
+        offset 0
+    ) as events
+    where events.event_name = meters.event_name
+    {%- endif %}
+        and {{ passes_filters('events', 'meters') }}
+{%- endmacro %}
+
+{#- What a meter measures of its events, over rows of metered_events. -#}
+{% macro measured_quantity() -%}
+    (case min(aggregation) when 'count' then count(*) else coalesce(sum(metered_value), 0) end)::numeric(38, 12)
+{%- endmacro %}

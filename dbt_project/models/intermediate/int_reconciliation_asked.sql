@@ -1,0 +1,3 @@
+{{ config(tags=['deploy']) }}
+
+{{ reconciliation(ref('int_periods_asked')) }}

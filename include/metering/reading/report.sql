@@ -1,0 +1,135 @@
+-- Statements of metering.reading.report: usage and cost of a team, to the last event that was acknowledged.
+
+-- name: one_snapshot
+-- All statements of a report see one state of the database; none of them writes.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+
+-- name: ask
+-- The first statement, whose snapshot is taken after now(): what was acknowledged before as_of is in it.
+SELECT
+    now() AS as_of,
+    (SELECT max(recorded_until) FROM billing.metering_runs) AS metered_until,
+    set_config('billing.asked_team', %(team_id)s::integer::text, true) AS asked_team,
+    set_config('jit', 'off', true) AS jit;
+
+-- name: hand_in_what_is_unmetered
+-- From here on the views hold what metering has yet to work in of this team, and are joined as whole sets: see
+-- macros/asked.sql and macros/plan_for_sets.sql.
+SELECT
+    length(set_config('billing.unmetered_usage', coalesce(
+        (SELECT jsonb_agg(to_jsonb(unmetered))::text FROM intermediate.int_usage_unmetered AS unmetered), ''), true)) AS bytes,
+    set_config('enable_nestloop', 'off', true) AS nestloop;
+
+-- name: periods
+-- The billing periods that are asked for: those that run now, or those of one label.
+SELECT
+    periods.subscription_key, periods.period_label, periods.period_start, periods.period_end, periods.time_zone,
+    periods.currency::text AS currency,
+    CASE
+        WHEN periods.is_finalized THEN 'finalized'
+        WHEN periods.period_end <= now() THEN 'closing'
+        ELSE 'active'
+    END AS status
+FROM intermediate.int_billing_periods AS periods
+WHERE periods.team_id = %(team_id)s
+    AND (%(subscription)s::text IS NULL OR periods.subscription_key = %(subscription)s)
+    AND CASE
+        WHEN %(period)s::text IS NULL THEN periods.period_start <= now() AND periods.period_end > now()
+        ELSE periods.period_label = %(period)s
+    END
+ORDER BY periods.subscription_key, periods.period_start;
+
+-- name: usage
+-- Usage within a period: of each meter, of each of its dimension slices and of each local day. slice and day are null where
+-- the row is not about one.
+SELECT
+    meters.meter_key, meters.unit,
+    CASE WHEN grouping(known.dimensions) = 0 THEN known.dimensions END AS dimensions,
+    grouping(known.dimensions) = 0 AS is_slice,
+    (known.bucket_start AT TIME ZONE %(time_zone)s)::date AS local_day,
+    trim_scale(sum(known.quantity)) AS quantity,
+    sum(known.event_count)::bigint AS events
+FROM intermediate.int_usage_known AS known
+JOIN billing.meters AS meters USING (meter_id)
+WHERE known.team_id = %(team_id)s
+    AND known.bucket_start >= %(period_start)s AND known.bucket_start < %(period_end)s
+GROUP BY GROUPING SETS (
+    (meters.meter_key, meters.unit),
+    (meters.meter_key, meters.unit, known.dimensions),
+    (meters.meter_key, meters.unit, (known.bucket_start AT TIME ZONE %(time_zone)s)::date)
+)
+ORDER BY meters.meter_key, local_day, quantity DESC;
+
+-- name: lines
+-- The lines of the bill as it stands: what is known about the period, and what is due about periods that were final.
+SELECT
+    lines.line_key, lines.kind, prices.price_key, prices.price_name, prices.match AS dimensions, meters.meter_key,
+    trim_scale(lines.quantity) AS quantity, meters.unit,
+    trim_scale(lines.charge_quantity) AS charge_quantity, versions.charge_unit,
+    round(lines.amount, currencies.exponent) AS amount,
+    about.period_label AS about_period
+FROM intermediate.int_bill_lines AS lines
+JOIN billing.price_versions AS versions USING (price_version_id)
+JOIN billing.prices AS prices USING (price_id)
+JOIN billing.meters AS meters ON meters.meter_id = lines.meter_id
+JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
+JOIN intermediate.int_billing_periods AS about
+    ON about.team_id = lines.team_id
+    AND about.subscription_key = lines.subscription_key
+    AND about.period_start = lines.about_period_start
+WHERE lines.team_id = %(team_id)s
+    AND lines.subscription_key = %(subscription_key)s
+    AND lines.period_start = %(period_start)s
+ORDER BY lines.kind DESC, lines.line_key;
+
+-- name: tiers
+-- What each tier of each price holds, by what is known about the period; not rounded.
+SELECT
+    tiers.line_key, tiers.tier, trim_scale(tiers.over) AS over, trim_scale(tiers.up_to) AS up_to,
+    trim_scale(tiers.tier_quantity) AS quantity, trim_scale(tiers.unit_amount) AS unit_amount,
+    trim_scale(tiers.usage_amount) AS usage_amount, trim_scale(tiers.fixed_amount) AS fixed_amount
+FROM intermediate.int_tiers_rated AS tiers
+WHERE tiers.team_id = %(team_id)s
+    AND tiers.subscription_key = %(subscription_key)s
+    AND tiers.period_start = %(period_start)s
+ORDER BY tiers.line_key, tiers.tier;
+
+-- name: unpriced
+-- Usage of the period that meets no price and is on no line, though its meter has prices.
+SELECT meters.meter_key, priced.dimensions, trim_scale(sum(priced.quantity)) AS quantity, meters.unit
+FROM intermediate.int_usage_priced AS priced
+JOIN billing.meters AS meters USING (meter_id)
+WHERE priced.team_id = %(team_id)s
+    AND priced.subscription_key = %(subscription_key)s
+    AND priced.period_start = %(period_start)s
+    AND priced.price_version_id IS NULL
+GROUP BY meters.meter_key, priced.dimensions, meters.unit
+ORDER BY meters.meter_key, quantity DESC
+LIMIT 100;
+
+-- name: history
+-- The bills of earlier periods, the newest first, from the marts: as of the last metering.
+SELECT
+    bills.subscription_key, bills.period_label, bills.period_start, bills.period_end, bills.status, bills.currency,
+    round(bills.total, currencies.exponent) AS total,
+    round(bills.adjustments, currencies.exponent) AS adjustments
+FROM marts.fct_bills AS bills
+JOIN billing.currencies AS currencies ON currencies.currency = bills.currency
+WHERE bills.team_id = %(team_id)s
+    AND (%(subscription)s::text IS NULL OR bills.subscription_key = %(subscription)s)
+    AND bills.period_end <= now()
+ORDER BY bills.period_start DESC, bills.subscription_key
+LIMIT %(history)s;
+
+-- name: history_by_meter
+-- What those bills hold of each meter; adjustments count with the bill that they stand on.
+SELECT
+    lines.subscription_key, lines.period_label, lines.meter_key, lines.unit,
+    trim_scale(sum(lines.quantity)) AS quantity, round(sum(lines.amount), max(currencies.exponent)) AS amount
+FROM marts.fct_bill_lines AS lines
+JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
+WHERE lines.team_id = %(team_id)s
+    AND lines.period_start >= %(since)s
+    AND lines.period_end <= now()
+GROUP BY lines.subscription_key, lines.period_label, lines.meter_key, lines.unit
+ORDER BY lines.meter_key;

@@ -1,0 +1,1 @@
+"""The routes of the reading side: each module's `OPERATIONS` are listed in `metering.ingestion.app`."""

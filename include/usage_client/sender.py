@@ -50,11 +50,12 @@ class Sender:
         self._connections = connections
         self._pause = Pause(policy)
         self._threads: list[threading.Thread] = []
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._in_flight: set[Batch] = set()
         self._booking = threading.Lock()
         self._wake = threading.Event()
         self._dry = threading.Event()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._stopping = threading.Event()
         self._at_most = batch_size
@@ -88,6 +89,7 @@ class Sender:
         deadline = None if timeout is None else time.monotonic() + timeout
         failures = self._pause.total
         self._pause.hurry()
+        self._hurry.set()
         self._dry.clear()
         self._wake.set()
         if not self._buffer.flush(timeout):
@@ -110,6 +112,7 @@ class Sender:
         self._closing.set()
         done = self.flush(timeout, patient=False)
         self._stopping.set()
+        self._hurry.set()
         self._wake.set()
         for batch in self._buffer.drain():
             self._put_by(batch, "the client was closed before it could be sent")
@@ -148,7 +151,7 @@ class Sender:
         while True:
             if self._pause.away and self._spool is not None and self._shelve_first(batch):
                 return
-            if (left := self._pause.left) > 0 and self._nap(left):
+            if self._nap():
                 break
             attempts += 1
             outcome = self._delivery.attempt(batch.lines)
@@ -181,10 +184,14 @@ class Sender:
         if self._is_first(batch):
             self._put_by(batch, "the client was closed while it tried again")
 
-    def _nap(self, seconds: float) -> bool:
-        """Wait before another attempt; whether there is to be none. Closing cuts it short, once, unless asked for."""
-        patient = self._pause.asked or self._closing.is_set()
-        (self._stopping if patient else self._closing).wait(seconds)
+    def _nap(self) -> bool:
+        """Wait until the pause is over, or shortened by somebody who waits; whether there is to be no other attempt."""
+        while (left := self._pause.left) > 0 and not self._stopping.is_set():
+            if self._pause.asked or self._closing.is_set():
+                self._stopping.wait(left)
+            else:
+                self._hurry.wait(left)
+                self._hurry.clear()
         return self._stopping.is_set()
 
     def _shelve_first(self, batch: Batch) -> bool:

@@ -100,10 +100,12 @@ class Books:
     _tracked: int = 0
     _kept: int = 0
     _parked: int = 0
+    _uncounted: Seldom = field(default_factory=lambda: Seldom())
     _dropped: int = 0
     _reasons: Counter[str] = field(default_factory=Counter)
     _report_at: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # One that may be taken again: a handler of a signal may track, wherever it has interrupted its thread.
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def tally(self) -> Tally:
@@ -125,6 +127,7 @@ class Books:
         """Book the service's reply to a batch."""
         outcomes = ("accepted", "duplicate", "quarantined", "refused")
         self.count(batches=1, **{name: int(reply.get(name, 0)) for name in outcomes})
+        uncounted = sum(int(reply.get(name, 0)) for name in ("quarantined", "refused"))
         for entry in reply.get("events", ()):
             if entry.get("status") in ("quarantined", "refused") and 0 <= entry.get("index", -1) < len(lines):
                 self.rejections.append(
@@ -136,6 +139,15 @@ class Books:
                         entry.get("message"),
                     )
                 )
+        if uncounted and self.rejections:
+            latest = self.rejections[-1]
+            self._uncounted.warn(
+                "the service can't count %d usage events, such as %r (%s: %s)",
+                uncounted,
+                latest.event.get("event"),
+                latest.reason,
+                latest.message,
+            )
 
     def keep(self, lines: Sequence[bytes], reason: str) -> None:
         """Keep a batch that could not be delivered; the oldest go where there is no room for all."""

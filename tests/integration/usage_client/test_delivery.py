@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,7 +132,7 @@ def test_a_batch_that_is_too_large_is_halved_until_it_fits(server: Server) -> No
     assert [len(batch) for batch in server.batches] == [100, 50, 25, 25, 50, 25, 25]
 
 
-def test_duplicates_and_what_is_in_quarantine_are_told_apart(server: Server) -> None:
+def test_duplicates_and_what_is_in_quarantine_are_told_apart(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     with _client(server.url) as usage:
         usage.track("e", 1, idempotency_key="a", time="2026-10-01T00:00:00Z")
         usage.track("e", 1, idempotency_key="a", time="2026-10-01T00:00:00Z")
@@ -141,6 +145,48 @@ def test_duplicates_and_what_is_in_quarantine_are_told_apart(server: Server) -> 
         ("a", "conflict"),
         ("b", "unknown_event"),
     ]
+    assert "the service can't count 2 usage events, such as 'unknown' (unknown_event" in caplog.text
+
+
+class Patient(RetryPolicy):
+    """Waits long after a failure."""
+
+    def wait(self, attempt: int, retry_after: str | None = None) -> float:
+        return 60.0
+
+
+@pytest.mark.parametrize("spooled", [False, True])
+def test_who_waits_shortens_the_wait_but_never_the_services_own(
+    server: Server, tmp_path: Path, spooled: bool, until: Callable[..., None]
+) -> None:
+    server.script = [503, (503, {"retry-after": "60"})]
+    spool = tmp_path if spooled else None
+    with _client(server.url, retry=Patient(first_wait=0.02), spool=spool) as usage:
+        usage.track("e", idempotency_key="a")
+        until(lambda: usage.tally.retries == 1)
+        assert not usage.flush(0.5)
+        assert usage.tally.retries == 2
+        assert not usage.flush(0.5)
+        assert len(server.batches) == 2
+        usage.close(0.1)
+    assert usage.tally.failed + usage.tally.spooled - usage.tally.recovered == 1
+
+
+def test_a_handler_of_a_signal_may_track(server: Server) -> None:
+    with _client(server.url) as usage:
+        numbers = itertools.count()
+        before = signal.signal(
+            signal.SIGALRM, lambda *_: usage.track("e", idempotency_key=f"of the signal {next(numbers)}")
+        )
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            for number in range(3000):
+                usage.track("e", number, idempotency_key=str(number))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert usage.flush(30)
+    assert len(server.kept) == usage.tally.tracked == 3000 + next(numbers)
 
 
 def test_with_the_service_down_the_application_goes_on_and_what_is_left_is_kept() -> None:

@@ -10,7 +10,8 @@ import httpx
 import psycopg
 from psycopg.rows import DictRow
 
-from metering import database, runs
+from metering import archive, database, runs
+from metering.archive import months as archive_months
 
 from . import audit
 from .meter_repeatedly import meter
@@ -110,8 +111,9 @@ def test_commits_out_of_order_while_metering_runs_are_opened_lose_nothing(rig: R
         assert arrived == len(load.expected)
 
 
-def test_a_key_counts_once_across_months_replays_services_and_after_its_month_is_gone(rig: Rig) -> None:
-    events = [_event(f"once-{number}", "1") for number in range(50)]
+def test_a_key_counts_once_across_months_replays_services_and_after_its_month_was_archived(rig: Rig) -> None:
+    # Before anybody had a subscription, so that no bill keeps the month from being archived.
+    events = [{**_event(f"once-{number}", "1"), "time": "2025-07-05T12:00:00Z"} for number in range(50)]
     moved = [{**event, "time": "2026-09-05T12:00:00Z"} for event in events]
 
     def send(number: int, batch: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,19 +128,35 @@ def test_a_key_counts_once_across_months_replays_services_and_after_its_month_is
             replies = list(pool.map(lambda number: send(number, batch), range(8)))
         return {name: sum(reply[name] for reply in replies) for name in ("accepted", "duplicate", "quarantined")}
 
-    assert everybody(events) == {"accepted": 50, "duplicate": 350, "quarantined": 0}
-    assert everybody(events) == {"accepted": 0, "duplicate": 400, "quarantined": 0}
+    once = {"accepted": 50, "duplicate": 350, "quarantined": 0}
+    again = {"accepted": 0, "duplicate": 400, "quarantined": 0}
+    contradicted = {"accepted": 0, "duplicate": 0, "quarantined": 400}
+    assert everybody(events) == once
+    assert everybody(events) == again
     # In another month it is another content of the same key.
-    assert everybody(moved) == {"accepted": 0, "duplicate": 0, "quarantined": 400}
+    assert everybody(moved) == contradicted
     assert {event["reason"] for event in send(0, moved)["events"]} == {"conflict"}
-    with rig.connect() as connection:
-        connection.execute("ALTER TABLE landing.usage_events DETACH PARTITION landing.usage_events_2026_07")
-        connection.execute("ALTER TABLE landing.usage_events_2026_07 RENAME TO archived")
-        assert everybody(events) == {"accepted": 0, "duplicate": 400, "quarantined": 0}
-        assert everybody(moved) == {"accepted": 0, "duplicate": 0, "quarantined": 400}
+    with rig.connect() as connection, ThreadPoolExecutor(1) as pool:
+        runs.close_run(connection, runs.open_run(connection, "faults"))
+        archiving = pool.submit(_archive, rig)
+        rounds = [everybody(events)]
+        while not archiving.done():
+            rounds.append(everybody(events))
+        archiving.result()
+        assert rounds == [again] * len(rounds)
         assert database.rows(connection, audit.LANDED) == []
-        assert database.one(connection, "SELECT count(*) AS n FROM landing.archived")["n"] == 50
-        connection.execute("DROP TABLE landing.archived")
+        for batch, expected in ((events, again), (moved, contradicted)):
+            assert everybody(batch) == expected
+        archive.restore(connection, archive_months.find(connection, "2025-07"))
+        assert everybody(events) == again
+        assert len(database.rows(connection, audit.LANDED)) == 50
+
+
+def _archive(rig: Rig) -> None:
+    """Archive the month of July 2025 and drop it."""
+    with rig.connect() as connection:
+        archive.archive(connection, archive_months.find(connection, "2025-07"), rig.folder)
+        archive.drop(connection, archive_months.find(connection, "2025-07"))
 
 
 def _client(rig: Rig, address: str) -> httpx.Client:

@@ -15,7 +15,7 @@ PARTS = {
     "processes": "kill -9 of the service, of PostgreSQL, and of both, in the middle of a load",
     "disk": "a disk that fills up, and one whose power is cut (as root on Linux; skipped elsewhere)",
     "replies": "connections that break after the commit and before the reply",
-    "races": "several services, the same keys, commits out of order, months that are gone",
+    "races": "several services, the same keys, commits out of order, archived months",
     "metering": "kill -9 of a metering run, and of the database under it",
 }
 PART_HELP = "Which parts: " + "; ".join(f"{name} ({what})" for name, what in PARTS.items()) + ". All if left out."

@@ -156,7 +156,7 @@ def resend(
 
     with _connect() as connection:
         choice = _bulk(connection, ids, team, reason, source, everything)
-        told = resending.resend(Landing(connection), _actor(), choice, dry_run=dry_run)
+        told = resending.resend(Landing(connection), _actor(), choice, dry_run=dry_run, progress=_say_how_many)
     _tell(told)
     if told.quarantined and not dry_run:
         raise typer.Exit(1)
@@ -294,6 +294,13 @@ def _print(found: Any) -> None:
     if found.mended_payload is not None:
         rows.append(("mended", found.mended_payload))
     table(rows)
+
+
+def _say_how_many(done: int) -> None:
+    from metering.cli.console import say
+
+    if done % 10_000 == 0:
+        say(f"{done:,} done …")
 
 
 def _tell(told: Any) -> None:

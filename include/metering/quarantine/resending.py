@@ -7,7 +7,7 @@ entry is written in the transaction in which its event lands.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -94,12 +94,19 @@ class _Piece:
 
 
 def resend(
-    landing: Landing, actor: Actor, choice: Choice, *, dry_run: bool = False, most: int | None = None
+    landing: Landing,
+    actor: Actor,
+    choice: Choice,
+    *,
+    dry_run: bool = False,
+    most: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Resending:
     """Send held entries again, at most `most`, and return what became of them.
 
     With `dry_run` everything is done and taken back. An event without a time occurred when it first came here. An actor
-    of one team can send for that team only. Raises `entries.Unsuitable`.
+    of one team can send for that team only. `progress` is told how many entries are done, after each thousand. Raises
+    `entries.Unsuitable`.
     """
     told = Resending(dry_run, 0, 0, 0, {}, [])
     reasons: Counter[str] = Counter()
@@ -113,6 +120,7 @@ def resend(
         told.quarantined += counted["quarantined"]
         reasons.update(one.reason for one in outcomes if one.reason is not None)
         told.entries += outcomes[: TOLD - len(told.entries)]
+        progress(told.accepted + told.duplicate + told.quarantined)
     told.reasons = dict(reasons.most_common())
     return told
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,9 @@ from hypothesis import strategies as some
 from psycopg.rows import DictRow
 
 from metering.cli.app import main
+from metering.files import Mapping, import_file
 from metering.ingestion.keys import create_api_key
+from metering.ingestion.landing import Landing
 from metering.quarantine.mending import merge
 
 from .conftest import Running
@@ -148,6 +151,50 @@ def test_a_conflict_stays_a_conflict_until_the_mend_changes_its_key(acme: Hand, 
     acme.said("PATCH", f"{PATH}/{entry['id']}", json={"idempotency_key": "c-2"})
     assert acme.said("POST", f"{PATH}/resend", json={"ids": [entry["id"]]})["accepted"] == 1
     assert landed(connection) == {"c-1": 1, "c-2": 2}
+
+
+def test_a_cloudevent_is_mended_in_its_own_shape(acme: Hand, connection: Connection) -> None:
+    sent = {"specversion": "1.0", "id": "1", "source": "/gate", "type": "call", "time": "2026-10-05T12:00:00Z"}
+    headers = {"authorization": f"Bearer {acme.key}", "content-type": "application/cloudevents+json"}
+    address = f"{acme.service.address}/api/usage/track"
+    for _ in range(2):
+        httpx.post(address, headers=headers, content=json.dumps({**sent, "data": {"quantity": "-2"}}))
+    (entry,) = acme.entries()
+    assert entry["times_seen"] == 2
+    acme.said("PATCH", f"{PATH}/{entry['id']}", json={"data": {"quantity": "2"}})
+    said = acme.said("POST", f"{PATH}/resend", json={"ids": [entry["id"]]})
+    assert said["accepted"] == 1, said
+    again = httpx.post(address, headers=headers, content=json.dumps({**sent, "data": {"quantity": "2"}})).json()
+    assert again["duplicate"] == 1 and list(landed(connection).values()) == [2]
+
+
+def test_rows_of_a_file_are_sent_again_without_the_file_and_its_map(
+    anyone: Hand, connection: Connection, database_url: str, tmp_path: Path, remove_meter: None
+) -> None:
+    file, map_file = tmp_path / "rows.csv", tmp_path / "rows.map.yaml"
+    file.write_text("at,who,n,kind\n2026-10-05T12:00:00,acme,1.50,upload\n2026-10-05T12:00:01,acme,many,upload\n")
+    map_file.write_text(
+        "{time: {column: at, zone: Asia/Kathmandu}, team: who, event: kind, quantity: n, key: [at], properties: {n: n}}"
+    )
+    landing = Landing.connect(database_url)
+    try:
+        assert import_file(landing, file, Mapping.load(map_file)).quarantined == 2
+    finally:
+        landing.close()
+    connection.execute(
+        "INSERT INTO billing.meters (meter_key, meter_name, event_name, aggregation, unit)"
+        " VALUES ('uploads', 'Uploads', 'upload', 'sum', 'upload')"
+    )
+    said = anyone.said("POST", f"{PATH}/resend", params={"source": "file:rows.csv"})
+    assert (said["accepted"], said["quarantined"]) == (1, 1)
+    row = connection.execute("SELECT event_key, occurred_at, quantity::text FROM landing.usage_events").fetchone()
+    assert row is not None and row["quantity"].startswith("1.50")
+    assert row["occurred_at"].isoformat() == "2026-10-05T06:15:00+00:00"
+    landing = Landing.connect(database_url)
+    try:
+        assert import_file(landing, file, Mapping.load(map_file), again=True).duplicate == 1
+    finally:
+        landing.close()
 
 
 def test_an_event_without_a_time_occurred_when_it_first_came(acme: Hand, connection: Connection) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 
 from metering.errors import BillingError
 from metering.sample.events import Sample
@@ -13,14 +15,29 @@ BATCH_SIZE = 2000
 CONNECTIONS = 2
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the client's warnings: the sample's mistakes are meant, and `send` says what was not delivered."""
+    log = logging.getLogger("usage_client")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def send(url: str, api_key: str, sample: Sample, progress: Callable[[int], None] = lambda _: None) -> Tally:
     """Send a sample and return what became of its events; `progress` is told how many more were handed over.
 
     Raises `BillingError` where any could not be delivered. Sending the same events again counts nothing twice.
     """
-    with UsageClient(
-        url, api_key, batch_size=BATCH_SIZE, connections=CONNECTIONS, wait_for_room=True, max_pending=20_000
-    ) as client:
+    with (
+        _quietly(),
+        UsageClient(
+            url, api_key, batch_size=BATCH_SIZE, connections=CONNECTIONS, wait_for_room=True, max_pending=20_000
+        ) as client,
+    ):
         then = sample.sent - sample.quarantined.get("conflict", 0) + 1
         count = 0
         for count, event in enumerate(sample.events, 1):

@@ -55,6 +55,7 @@ class Sender:
         self._booking = threading.Lock()
         self._wake = threading.Event()
         self._dry = threading.Event()
+        self._stirred = 0
         self._hurry = threading.Event()
         self._closing = threading.Event()
         self._stopping = threading.Event()
@@ -90,14 +91,12 @@ class Sender:
         failures = self._pause.total
         self._pause.hurry()
         self._hurry.set()
-        self._dry.clear()
-        self._wake.set()
+        self._stir()
         if not self._buffer.flush(timeout):
             return False
         if self._spool is None or not self._threads:
             return True
-        self._dry.clear()
-        self._wake.set()
+        self._stir()
         while not self._dry.wait(0.02):
             in_vain = self._pause.total > failures or self._pause.left > BRIEF_SECONDS
             if self._stopping.is_set() or (in_vain and not patient):
@@ -219,8 +218,7 @@ class Sender:
             self._spool_troubles.warn("usage can't be kept on disk and waits in memory: %s", error)
             return False
         self._books.count(spooled=len(batch))
-        self._dry.clear()
-        self._wake.set()
+        self._stir()
         return True
 
     def _put_by(self, batch: Batch, reason: str) -> None:
@@ -269,6 +267,13 @@ class Sender:
                 wait = LOOK_SECONDS
                 self._spool_troubles.warn("usage on disk can't be sent: %r", error)
 
+    def _stir(self) -> None:
+        """Have the keeper look for files; it does not find that there are none by a look it began before."""
+        with self._booking:
+            self._stirred += 1
+            self._dry.clear()
+        self._wake.set()
+
     def _tend(self) -> float | None:
         """Report what is due, send one request from disk; return in how many seconds to come back (None: if woken)."""
         due = self._books.report()
@@ -277,11 +282,14 @@ class Sender:
         self._spool.look()
         wait = self._pause.left
         if wait == 0:
+            stirred = self._stirred
             claim = self._spool.claim(self._at_most, MAX_BATCH_BYTES)
             if claim is not None:
                 self._send(claim, self._spool)
                 return 0.0
-            self._dry.set()
+            with self._booking:
+                if stirred == self._stirred:
+                    self._dry.set()
             wait = LOOK_SECONDS
         return wait if due is None else min(wait, due)
 

@@ -25,7 +25,7 @@ def read_events(request: Request, text: bytes) -> Body | CloudEvents:
         _check_charset(parameters)
     if not kind.startswith("application/cloudevents"):
         headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-        if any(name.startswith(b"ce-") for name, _ in headers):
+        if [1 for name, _ in headers if name[:3] == b"ce-"]:
             return cloudevents.binary(headers, given, text)
         if kind in _PRESUMED_JSON:
             return Body.parse(text)

@@ -67,8 +67,7 @@ async def track(service: Service, request: Request, access: Access) -> Response:
     if events.refused and len(events.refused) == len(events):
         first = events.refused[0]
         raise Refusal(403, first.reason, first.message)
-    brief = request.query_params.get("summary") == "1" or "return=minimal" in request.headers.get("prefer", "")
-    return json_reply(account(events, kept, brief=brief))
+    return json_reply(account(events, kept, brief=_wants_brief(request)))
 
 
 async def sort(service: Service, body: Body | CloudEvents, access: Access) -> Sorted:
@@ -105,6 +104,12 @@ def account(events: Sorted, kept: list[Reject], *, brief: bool) -> TrackReply:
         refused=len(events.refused),
         events=replies,
     )
+
+
+def _wants_brief(request: Request) -> bool:
+    if request.scope["query_string"] and request.query_params.get("summary") == "1":
+        return True
+    return bool([1 for name, value in request.scope["headers"] if name == b"prefer" and b"return=minimal" in value])
 
 
 async def _unpacked(body: bytes, encoding: str) -> bytes:

@@ -202,7 +202,7 @@ async def test_headers_that_come_too_slowly_are_not_waited_for(
 def test_a_flood_of_nonsense_is_a_few_lines_of_the_log_and_quotes_none_of_it(service: Running, api_key: str) -> None:
     before = len(service.log.read_text().splitlines())
     began = time.monotonic()
-    for _ in range(50):
+    for _ in range(15):
         exchange(service, b"secret-nonsense\r\n\r\n")
         httpx.post(
             f"{service.address}/api/usage/track", headers={"authorization": "Bearer secret-key"}, json=["secret"]

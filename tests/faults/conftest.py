@@ -1,6 +1,6 @@
 """A durable server prepared once, copied for each test; services and clients on it; the figures at the end.
 
-FAULTS_TIMES says how often each fault happens (3; the product promises to survive 20, `./billing faults`), and
+FAULTS_TIMES says how often each fault happens (2; the product promises to survive 20, `./billing faults`), and
 FAULTS_SEED makes the moments those of an earlier run.
 """
 
@@ -34,7 +34,7 @@ from .server import Server, adopt_orphans
 from .service import Service
 
 HERE = Path(__file__).parent
-TIMES = int(os.environ.get("FAULTS_TIMES", "3"))
+TIMES = int(os.environ.get("FAULTS_TIMES", "2"))
 SEED = os.environ.get("FAULTS_SEED") or str(secrets.randbelow(1_000_000))
 DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 import psycopg
+import pytest
 
+from . import audit
 from .rig import Rig
 
 
@@ -32,20 +34,46 @@ def test_a_full_disk_in_the_middle_of_a_load_loses_nothing_and_counts_nothing_tw
 
 def test_a_power_cut_in_the_middle_of_a_load_loses_nothing_and_counts_nothing_twice(rig_on_a_disk: Rig) -> None:
     rig = rig_on_a_disk
-    assert rig.disk is not None
     with rig.load() as load:
         for _ in range(rig.times):
             rig.moment(load)
-            running = rig.server.family()  # what runs is written on the disk, too
-            rig.disk.cut_power()
-            rig.server.kill_all(running)
-            for service in rig.services:
-                service.kill()
-            rig.fault("power")
-            rig.disk.restore_power()
-            rig.mend()
+            _power_cut(rig)
         load.wait_for_answers()
         rig.settle(load)
+
+
+def test_a_server_that_does_not_wait_for_its_disk_is_found_out_by_a_power_cut(rig_on_a_disk: Rig) -> None:
+    rig = rig_on_a_disk
+    _configure(rig, "ALTER SYSTEM SET synchronous_commit = off", "ALTER SYSTEM SET wal_writer_delay = '10s'",
+               "ALTER SYSTEM SET wal_writer_flush_after = '1GB'")  # fmt: skip
+    try:
+        with rig.load() as load:
+            load.wait_for_answers(1000)
+            _power_cut(rig)
+            tally = load.finish()
+        with rig.connect() as connection, pytest.raises(AssertionError, match=r"lost=[1-9]"):
+            audit.landed(connection, load.expected, tally)
+    finally:
+        _configure(rig, "ALTER SYSTEM RESET ALL")
+
+
+def _power_cut(rig: Rig) -> None:
+    """Cut the power of the disk and of everything that runs, and switch it on again."""
+    assert rig.disk is not None
+    running = rig.server.family()  # what runs is written on the disk, too
+    rig.disk.cut_power()
+    rig.server.kill_all(running)
+    for service in rig.services:
+        service.kill()
+    rig.fault("power")
+    rig.disk.restore_power()
+    rig.mend()
+
+
+def _configure(rig: Rig, *statements: str) -> None:
+    with rig.connect() as connection:
+        for statement in (*statements, "SELECT pg_reload_conf()"):
+            connection.execute(statement)
 
 
 def _end_the_log_segment(rig: Rig) -> None:

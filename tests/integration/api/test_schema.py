@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import Planted
 
-EXAMPLES = 8
+EXAMPLES = 5
 """Random requests for each operation; `SCHEMATHESIS_EXAMPLES` asks for more."""
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 

@@ -7,7 +7,7 @@
 with
 
 usage_known as (
-    select * from {{ ref('int_usage_known') }}
+    select * from {{ ref('int_usage_recorded') }}
 ),
 
 teams as (

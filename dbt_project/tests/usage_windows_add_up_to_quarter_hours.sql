@@ -16,7 +16,7 @@ totals as (
     select
         touched.*,
         (
-            select coalesce(sum(buckets.quantity), 0) from {{ ref('int_usage_known') }} as buckets
+            select coalesce(sum(buckets.quantity), 0) from {{ ref('int_usage_recorded') }} as buckets
             where buckets.team_id = touched.team_id and buckets.meter_id = touched.meter_id
                 and buckets.bucket_start >= touched.month_start and buckets.bucket_start < touched.month_end
         ) as bucket_quantity,

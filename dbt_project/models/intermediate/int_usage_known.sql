@@ -1,8 +1,8 @@
 {{ config(tags=['deploy']) }}
 
--- What metering has worked in as of the session's moment. In a session that has handed in what metering has not worked in yet,
--- that stands in place of the windows it is about. Conditions on the setting alone are asked once for each part and not for
--- each row, so that a run does not pay for what it does not ask.
+-- What metering has worked in; in a session that has handed in what it has not worked in yet, that in place of the windows it
+-- is about. Conditions on the setting alone are asked once for each part and not for each row. Usage marts read
+-- int_usage_recorded: PostgreSQL looks rows up by key in that, but not in a union.
 select
     team_id,
     meter_id,
@@ -10,10 +10,8 @@ select
     dimensions,
     event_count,
     quantity
-from {{ ref('int_usage_buckets') }}
+from {{ ref('int_usage_recorded') }}
 where {{ unmetered_setting() }} is null
-    and recorded_from <= {{ as_of() }}
-    and (recorded_to > {{ as_of() }} or recorded_to = 'infinity')
 union all
 select
     team_id,

@@ -16,7 +16,7 @@
 with
 
 usage_known as (
-    select * from {{ ref('int_usage_known') }}
+    select * from {{ ref('int_usage_recorded') }}
 ),
 
 periods as (

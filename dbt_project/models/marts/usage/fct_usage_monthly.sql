@@ -8,7 +8,7 @@
     )
 }}
 
--- depends_on: {{ ref('int_usage_known') }}
+-- depends_on: {{ ref('int_usage_recorded') }}
 -- depends_on: {{ ref('int_usage_windows_queued') }}
 -- depends_on: {{ ref('stg_billing__teams') }}
 {{ usage_by_local('month') }}

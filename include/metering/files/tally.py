@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from metering.ingestion.events import Fact, Reject
+from metering.ingestion.events import Reject
+from metering.ingestion.facts import Facts
 
 EXAMPLES = 10
 
@@ -28,9 +29,9 @@ class Tally:
     """The file had been imported as a whole, and was not read again; the counts are those of then."""
 
     @classmethod
-    def of(cls, read: int, facts: list[Fact], kept: list[Reject]) -> Tally:
+    def of(cls, read: int, facts: Facts, kept: list[Reject]) -> Tally:
         """Count one transaction: its facts with their verdicts, and what it put into quarantine."""
-        verdicts = Counter(fact.verdict for fact in facts)
+        verdicts = facts.tally()
         first = sorted((reject.origin.line(reject.index) or 0, reject.reason, reject.message) for reject in kept)
         return cls(
             read,

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from metering.ingestion.events import Event, Malformed, Unreadable
+from metering.ingestion.events import Event, Malformed, Plain, Unreadable
 from metering.ingestion.splitting import split_list
 
 T = TypeVar("T")
+Broken = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 MAX_EVENTS = 10_000
 MAX_EVENT_BYTES = 1024 * 1024
@@ -29,6 +30,9 @@ MAX_BYTES = 32 * 1024 * 1024
 _one_event = msgspec.json.Decoder(Event, float_hook=Decimal).decode
 _line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
 _many_events = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
+_one_plain = msgspec.json.Decoder(Plain, float_hook=Decimal).decode
+_line_plains = msgspec.json.Decoder(Plain, float_hook=Decimal).decode_lines
+_many_plains = msgspec.json.Decoder(list[Plain], float_hook=Decimal).decode
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,24 +52,30 @@ _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
 class Body:
     """The events of one request, and what was sent for each."""
 
-    def __init__(self, body: bytes, events: Sequence[Event | Malformed], *, lines: bool) -> None:
-        """Hold decoded events and the text they were decoded from."""
-        self.events = events
-        self._body = body
+    def __init__(
+        self, text: bytes, *, lines: bool, plain: Sequence[Plain] | None = None, texts: list[bytes] | None = None
+    ) -> None:
+        """Hold the text of a list, or of lines, with its events if they could be decoded the quick way, or their texts."""
+        self.plain = plain
+        self._text = text
         self._lines = lines
-        self._raw: list[bytes] | None = None
+        self._raw = texts
 
     @classmethod
     def parse(cls, body: bytes, *, lines: bool = False) -> Body:
         """Decode a body, JSON lines or JSON; raises `Unreadable`."""
         if lines:
             try:
-                events: Sequence[Event | Malformed] = _line_events(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                events = [decode_event(line) for line in bounded(_split_lines(body))]
-            return cls(body, bounded(events), lines=True)
+                return cls(body, lines=True, plain=bounded(_line_plains(body)))
+            except Broken:
+                return cls(body, lines=True, texts=[*bounded(_split_lines(body))])
         start = body.lstrip()[:1]
         if start == b"{":
+            try:
+                if len(body) <= MAX_EVENT_BYTES:
+                    return cls(b"[" + body + b"]", lines=False, plain=[_one_plain(body)])
+            except Broken:
+                pass
             try:
                 body = bytes(_envelope(body).events)
             except msgspec.ValidationError:  # another object: one event
@@ -73,23 +83,44 @@ class Body:
                     raise Unreadable(f"The event takes {len(body)} bytes; {MAX_EVENT_BYTES} are allowed.") from None
                 if "events" in _any_keys(body):
                     raise Unreadable("The list named events has to be the object's only field.") from None
-                return cls(b"[" + body + b"]", [decode_event(body)], lines=False)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                return cls(b"[" + body + b"]", lines=False, texts=[body])
+            except Broken as error:
                 raise unreadable(error) from None
         elif start != b"[":
             raise Unreadable('The body is neither an event, a list of events, nor {"events": [...]}.', 0)
         try:
-            return cls(body, bounded(_many_events(body)), lines=False)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        return cls(body, [decode_event(event) for event in split_list(body, MAX_EVENTS)], lines=False)
+            return cls(body, lines=False, plain=bounded(_many_plains(body)))
+        except Broken:
+            return cls(body, lines=False, texts=split_list(body, MAX_EVENTS))
+
+    def __len__(self) -> int:
+        return len(self._texts()) if self.plain is None else len(self.plain)
+
+    @property
+    def events(self) -> Sequence[Event | Malformed]:
+        """Each event, decoded in full."""
+        try:
+            return _line_events(self._text) if self._lines else _many_events(self._text)
+        except Broken:
+            return [decode_event(text) for text in self._texts()]
+
+    @property
+    def holds_escapes(self) -> bool:
+        """Whether any text of it is written with a backslash."""
+        return b"\\" in self._text
+
+    def event(self, index: int) -> Event | Malformed:
+        """The event at `index`, decoded in full."""
+        return decode_event(self._texts()[index])
 
     def payload(self, index: int) -> str:
         """The event at `index` as it was sent; bytes that are no UTF-8 are written as \\xNN."""
+        return self._texts()[index].decode(errors="backslashreplace")
+
+    def _texts(self) -> list[bytes]:
         if self._raw is None:
-            found = _split_lines(self._body) if self._lines else split_list(self._body, MAX_EVENTS)
-            self._raw = found
-        return self._raw[index].decode(errors="backslashreplace")
+            self._raw = _split_lines(self._text) if self._lines else split_list(self._text, MAX_EVENTS)
+        return self._raw
 
     def line(self, index: int) -> int | None:
         """Nothing here comes from a file."""

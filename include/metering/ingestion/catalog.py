@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from metering import database, statements
+from metering.ingestion.memory import Memory
 
 SQL = statements.beside(__file__, "catalog")
 
@@ -54,6 +55,8 @@ class Catalog:
     teams: dict[str, int]
     events: dict[str, Listeners]
     loaded_at: float = field(default_factory=time.monotonic)
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
+    """What was found out about events under this catalog."""
 
     @property
     def age(self) -> float:

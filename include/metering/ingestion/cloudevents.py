@@ -79,6 +79,9 @@ class CloudEvents:
         self._many = many
         self._raw: list[bytes] | None = None
 
+    def __len__(self) -> int:
+        return len(self.events)
+
     def payload(self, index: int) -> str:
         """The CloudEvent at `index` in JSON; bytes that are no UTF-8 are written as \\xNN."""
         if self._raw is None:

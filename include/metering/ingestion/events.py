@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from decimal import Context, Decimal
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from metering.ingestion.facts import Facts
 
 MAX_KEY = 255
 """Characters of an idempotency key or a subject."""
@@ -34,6 +36,22 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     time: str | None = None
     subject: str | None = None
     properties: dict[str, Any] = {}
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One usage event, decoded as far as it takes to land most of them; see `Event` for what it means.
+
+    What decodes to an `Event` decodes to this, though not the other way round.
+    """
+
+    event: str
+    team: str | None = None
+    quantity: Any = "1"
+    unit: str | None = None
+    idempotency_key: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    properties: msgspec.Raw = msgspec.Raw()
 
 
 class Malformed(msgspec.Struct, gc=False):
@@ -69,10 +87,9 @@ class Fact(msgspec.Struct, gc=False):
     """The first 16 bytes of the SHA-256 of the canonical content: equal where two events say the same."""
     moment: int
     """When it occurred, in microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
-    month: str
-    """The month (UTC) in which it occurred, such as 2026-10."""
-    line: bytes
-    """Its row in the text format of COPY, up to and without batch_id and recorded_at."""
+    row: bytes
+    """Its columns from event_key on in the binary format of COPY: event_key, event_name, unit, quantity, subject,
+    properties."""
     verdict: Verdict = "accepted"
     """What became of it; valid once its transaction has been committed."""
 
@@ -95,7 +112,7 @@ class Sorted(msgspec.Struct):
     """The events of one origin, told apart by what is to become of them."""
 
     origin: Origin
-    facts: list[Fact]
+    facts: Facts
     rejects: list[Reject]
     """To be kept in quarantine."""
     refused: list[Reject]
@@ -103,6 +120,16 @@ class Sorted(msgspec.Struct):
 
     def __len__(self) -> int:
         return len(self.facts) + len(self.rejects) + len(self.refused)
+
+
+class Rejected(Exception):
+    """An event that cannot count."""
+
+    def __init__(self, reason: str, field: str | None, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        self.message = message
 
 
 class Unreadable(Exception):
@@ -159,20 +186,3 @@ def content_digest(
 def derived_key(content: bytes) -> str:
     """The key of an event that was sent without one: made of all that it says."""
     return "derived-" + content.hex()
-
-
-def escape_copy(text: str) -> str:
-    """Write a text as a field of COPY's text format."""
-    if text.isprintable() and "\\" not in text:
-        return text
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def columns_of(facts: Sequence[Fact]) -> tuple[list[int], list[bytes], list[bytes], list[int]]:
-    """Team, key digest, content digest and moment of each fact, column by column."""
-    return (
-        [fact.team_id for fact in facts],
-        [fact.key_digest for fact in facts],
-        [fact.content_digest for fact in facts],
-        [fact.moment for fact in facts],
-    )

@@ -1,26 +1,30 @@
 """Landing: the one way in which events come into `landing.usage_events`, for the service and for files alike.
 
-One call is one transaction. In it the keys are claimed first, in an order that is the same for all writers; an event
-lands only if its key was claimed here, so a key counts once, whatever is sent again, by whom, and at the same time.
-Keys and events commit together: a key that is claimed has its event.
+One call is one transaction. In it the keys are claimed, in an order that is the same for all writers, by an insert into
+a table whose primary key they are; the events are written beside them. So a key counts once, whatever is sent again, by
+whom, and at the same time; keys and events commit together.
+
+Claiming is quickest for keys that are new, so that is tried first. Where one has counted before, PostgreSQL refuses the
+whole transaction; then, and for a while after, the keys are looked up before those that are new are claimed. Somebody
+who claims one of them in between only makes us look again.
 """
 
 from __future__ import annotations
 
 import random
-import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+import numpy as np
 import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from psycopg.rows import DictRow
 
 from metering import database, statements
-from metering.ingestion.events import Fact, Reject, columns_of, digest
+from metering.ingestion import binary
+from metering.ingestion.events import Fact, Reject, digest
+from metering.ingestion.facts import Facts
+from metering.ingestion.group import Group
 
 SQL = statements.beside(__file__, "landing")
 
@@ -32,7 +36,11 @@ POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 ATTEMPTS = 6
 ARCHIVED_MONTH = "22A01"
 """What the empty partition of an archived month says to an event that is new."""
-_UUID, _INTEGER, _TIMESTAMPTZ = 2950, 23, 1184
+ATTEMPTS_AT_KEYS = 100
+"""Each failed attempt means that another writer has claimed keys and committed, so they come to an end."""
+WARY = 20
+"""Transactions that look their keys up first, after one in which keys had counted before."""
+_STANDING = np.dtype([("place", ">i4"), ("content", "V16")])
 
 
 class Landing:
@@ -42,9 +50,8 @@ class Landing:
         """Use `connection`, which must be in autocommit mode and in UTC; see `connect`."""
         self.connection = connection
         self._months: set[str] = set()
-        connection.adapters.register_dumper(_Array, _ArrayDumper)
-        # The number of keys decides how they are best compared; a plan made for any number would guess.
-        connection.execute("SET plan_cache_mode = force_custom_plan")
+        self._wary = 0
+        connection.adapters.register_dumper(binary.Array, binary.ArrayDumper)
         # Nobody who waits for an answer waits for ever.
         connection.execute("SET statement_timeout = '30s'")
 
@@ -58,26 +65,40 @@ class Landing:
         self.connection.close()
 
     def land(
-        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], *, settle: Settle | None = None
+        self, source: str, facts: Facts, rejects: Sequence[Reject], *, settle: Settle | None = None
     ) -> list[Reject]:
         """Land facts and keep rejects in one transaction; return, once it is committed, all that is in quarantine now.
 
-        Each fact's `verdict` says what became of it. `source` is `http`, `file:<name>` or `quarantine`. What comes from
-        the quarantine is in it already: `settle` is called in place of keeping rejects there. Deadlocks and
+        The facts' `verdicts` say what became of each. `source` is `http`, `file:<name>` or `quarantine`. What comes
+        from the quarantine is in it already: `settle` is called in place of keeping rejects there. Deadlocks and
         serialization failures are tried again. An event that PostgreSQL will not store although it was valid is looked
         for by halving and kept in quarantine by itself, so that it cannot stop the others. Raises
         `psycopg.OperationalError` where the outcome is not known: landing the same events again is always safe.
         """
+        return self.land_group(source, [facts], rejects, settle=settle)
+
+    def land_group(
+        self, source: str, group: Sequence[Facts], rejects: Sequence[Reject], *, settle: Settle | None = None
+    ) -> list[Reject]:
+        """Land the facts of several origins in one transaction, as `land` does those of one."""
         try:
-            return self._land_repeatedly(source, facts, rejects, settle)
+            return self._land_repeatedly(source, group, rejects, settle)
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
-            if not facts:
+            if len(group) > 1:
+                half = len(group) // 2
+                kept = self.land_group(source, group[:half], rejects, settle=settle)
+                return [*kept, *self.land_group(source, group[half:], (), settle=settle)]
+            if not group or not len(group[0]):
                 raise
+            facts = group[0]
             if len(facts) == 1:
+                facts.verdicts = ["quarantined"]
                 return self._land_repeatedly(source, (), [*rejects, _unstorable(facts[0], error)], settle)
-            half = len(facts) // 2
-            first = self.land(source, facts[:half], rejects, settle=settle)
-            return [*first, *self.land(source, facts[half:], (), settle=settle)]
+            first, second = facts[: len(facts) // 2], facts[len(facts) // 2 :]
+            kept = self.land(source, first, rejects, settle=settle)
+            kept += self.land(source, second, (), settle=settle)
+            facts.verdicts = [fact.verdict for fact in (*first, *second)]
+            return kept
 
     def prove_commit(self) -> None:
         """Commit something, durably; raises `psycopg.Error` where that is not possible."""
@@ -88,90 +109,83 @@ class Landing:
         self._months.clear()
 
     def _land_repeatedly(
-        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], settle: Settle | None
+        self, source: str, group: Sequence[Facts], rejects: Sequence[Reject], settle: Settle | None
     ) -> list[Reject]:
-        for attempt in range(1, ATTEMPTS + 1):
+        together = Group(group)
+        attempts = attempts_at_keys = 0
+        while True:
             try:
-                self._ensure_months(facts)
-                return self._land_once(source, facts, rejects, settle)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                if attempt == ATTEMPTS:
+                self._ensure_months(together)
+                return self._land_once(source, together, rejects, settle)
+            except psycopg.errors.UniqueViolation:
+                self._wary = WARY
+                attempts_at_keys += 1
+                if attempts_at_keys == ATTEMPTS_AT_KEYS:
                     raise
-                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - spreads retries
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                attempts += 1
+                if attempts == ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0, 0.02 * attempts))  # noqa: S311 - spreads retries
             except psycopg.errors.CheckViolation:
                 # A partition that we knew is gone: it has been archived since.
-                if attempt == ATTEMPTS or not self._months:
+                attempts += 1
+                if attempts == ATTEMPTS or not self._months:
                     raise
                 self._months.clear()
-        raise AssertionError("unreachable")
 
-    def _ensure_months(self, facts: Sequence[Fact]) -> None:
-        months = {fact.month for fact in facts} - self._months
+    def _ensure_months(self, group: Group) -> None:
+        months = group.months() - self._months
         if months:
             moments = [datetime.fromisoformat(f"{month}-01T00:00:00+00:00") for month in sorted(months)]
             self.connection.execute(SQL["ensure_months"], {"moments": moments})
             self._months |= months
 
-    def _land_once(
-        self, source: str, facts: Sequence[Fact], rejects: Sequence[Reject], settle: Settle | None
-    ) -> list[Reject]:
-        connection = self.connection
-        with connection.transaction():
-            recorded_at = database.one(connection, SQL["record_now"])["recorded_at"]
-            conflicts = self._claim(facts)
-            accepted = [fact for fact in facts if fact.verdict == "accepted"]
+    def _land_once(self, source: str, group: Group, rejects: Sequence[Reject], settle: Settle | None) -> list[Reject]:
+        with self.connection.transaction():
+            if group.count and (self._wary or group.repeats_itself()):
+                self._judge(group)
+            else:
+                group.accept_all()
+            conflicts = [_conflict(fact) for fact in group.conflicting()]
             kept = [*rejects, *conflicts]
-            batch_id = database.one(
-                connection,
-                SQL["record_batch"],
-                recorded_at=recorded_at,
+            chosen = group.accepted()
+            moments = group.moments[chosen]
+            batch = database.one(
+                self.connection,
+                SQL["open_batch"],
                 source=source,
-                accepted=len(accepted),
-                duplicates=len(facts) - len(accepted) - len(conflicts),
+                accepted=len(chosen),
+                duplicates=group.count - len(chosen) - len(conflicts),
                 quarantined=len(kept),
-                first=_datetime(min((fact.moment for fact in accepted), default=None)),
-                last=_datetime(max((fact.moment for fact in accepted), default=None)),
-            )["batch_id"]
-            if accepted:
-                end = f"\t{batch_id}\t{recorded_at.isoformat()}\n".encode()
-                with connection.cursor().copy(SQL["copy_events"]) as copy:
-                    copy.write(end.join([fact.line for fact in accepted]) + end)
+                first=_datetime(int(moments.min())) if len(chosen) else None,
+                last=_datetime(int(moments.max())) if len(chosen) else None,
+            )
+            if len(chosen):
+                self._copy(SQL["copy_keys"], group.key_rows())
+                recorded_at = (batch["recorded_at"] - POSTGRES_EPOCH) // timedelta(microseconds=1)
+                self._copy(SQL["copy_events"], group.event_rows(chosen, batch["batch_id"], recorded_at))
+            group.tell()
             if settle is not None:
-                settle(connection, facts, kept)
+                settle(self.connection, [fact for facts in group.parts for fact in facts], kept)
             elif kept:
-                self._quarantine(source, kept, recorded_at)
+                self._quarantine(source, kept, batch["recorded_at"])
         return kept
 
-    def _claim(self, facts: Sequence[Fact]) -> list[Reject]:
-        """Claim the keys of `facts`, set their verdicts and return the conflicts."""
-        if not facts:
-            return []
-        firsts: dict[tuple[int, bytes], Fact] = {}
-        repeats: list[Fact] = []
-        for fact in facts:
-            fact.verdict = "accepted"
-            if firsts.setdefault((fact.team_id, fact.key_digest), fact) is not fact:
-                repeats.append(fact)
-        unique = list(firsts.values())
-        teams, keys, contents, moments = columns_of(unique)
-        given = {"teams": _integers(teams), "keys": _uuids(keys), "contents": _uuids(contents)}
-        taken = self.connection.execute(SQL["claim_keys"], {**given, "moments": _moments(moments)}).fetchall()
-        lost = [unique[row["place"] - 1] for row in taken]
-        standing = self._standing_contents(lost) if lost else {}
-        for fact in lost:
-            same = standing[fact.team_id, fact.key_digest] == fact.content_digest
-            fact.verdict = "duplicate" if same else "quarantined"
-        # A repetition within this transaction is judged by what its key stands for now, whoever claimed it.
-        for fact in repeats:
-            identity = fact.team_id, fact.key_digest
-            stands = standing.get(identity, firsts[identity].content_digest)
-            fact.verdict = "duplicate" if stands == fact.content_digest else "quarantined"
-        return [_conflict(fact) for fact in (*lost, *repeats) if fact.verdict == "quarantined"]
+    def _copy(self, statement: str, rows: bytes) -> None:
+        with self.connection.cursor().copy(statement) as copy:
+            copy.write(rows)
 
-    def _standing_contents(self, facts: Sequence[Fact]) -> dict[tuple[int, bytes], bytes]:
-        teams, keys, _, _ = columns_of(facts)
-        found = database.rows(self.connection, SQL["standing_contents"], teams=_integers(teams), keys=_uuids(keys))
-        return {(teams[row["place"] - 1], keys[row["place"] - 1]): row["content_digest"].bytes for row in found}
+    def _judge(self, group: Group) -> None:
+        """Look up which keys have counted before, and with what; tell what becomes of each event."""
+        self._wary = max(self._wary - 1, 0)
+        given = {"teams": binary.integer_array(group.team_ids), "keys": binary.uuid_array(group.key_digests)}
+        row = self.connection.execute(SQL["standing_keys"], given, binary=True).fetchone()
+        assert row is not None
+        standing = np.frombuffer(row["standing"], _STANDING)
+        if len(standing):
+            self._wary = WARY
+        group.judge(standing["place"].astype(np.int64), standing["content"])
 
     def _quarantine(self, source: str, rejects: Sequence[Reject], recorded_at: datetime) -> None:
         held: dict[tuple[int, bytes], tuple[Reject, str, int | None]] = {}
@@ -188,8 +202,8 @@ class Landing:
             {
                 "source": source,
                 "recorded_at": recorded_at,
-                "teams": _integers([team_id for team_id, _ in held]),
-                "digests": _uuids([quarantine_digest for _, quarantine_digest in held]),
+                "teams": binary.integer_array(binary.numbers([team_id for team_id, _ in held])),
+                "digests": binary.uuid_array(binary.digests([known for _, known in held])),
                 "reasons": [reject.reason for reject, _, _ in held.values()],
                 "fields": [reject.field for reject, _, _ in held.values()],
                 "messages": [_storable(reject.message) for reject, _, _ in held.values()],
@@ -218,7 +232,6 @@ def _unstorable(fact: Fact, error: psycopg.Error) -> Reject:
     reason, field, message = "unstorable", None, f"PostgreSQL will not store it: {said}."
     if error.sqlstate == ARCHIVED_MONTH:
         reason, field, message = "archived_month", "time", f"{said}."
-    fact.verdict = "quarantined"
     return Reject(fact.index, fact.origin, fact.team_id, reason, field, message, fact.key, fact.key_derived)
 
 
@@ -229,33 +242,3 @@ def _storable(text: str) -> str:
 
 def _datetime(moment: int | None) -> datetime | None:
     return None if moment is None else POSTGRES_EPOCH + timedelta(microseconds=moment)
-
-
-class _Array:
-    """A one-dimensional array in PostgreSQL's binary format; thousands of values cost no object each."""
-
-    def __init__(self, element_type: int, count: int, elements: Iterable[bytes]) -> None:
-        dimensions = struct.pack(">ii", count, 1) if count else b""
-        self.data = struct.pack(">iiI", 1 if count else 0, 0, element_type) + dimensions + b"".join(elements)
-
-
-class _ArrayDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: Any) -> bytes:
-        data: bytes = obj.data
-        return data
-
-
-def _integers(values: Sequence[int]) -> _Array:
-    pack = struct.Struct(">ii").pack
-    return _Array(_INTEGER, len(values), [pack(4, value) for value in values])
-
-
-def _moments(values: Sequence[int]) -> _Array:
-    pack = struct.Struct(">iq").pack
-    return _Array(_TIMESTAMPTZ, len(values), [pack(8, value) for value in values])
-
-
-def _uuids(values: Sequence[bytes]) -> _Array:
-    return _Array(_UUID, len(values), [b"\x00\x00\x00\x10" + value for value in values])

@@ -89,7 +89,7 @@ class Metrics:
 
     def landed(self, events: Sorted, kept: Sequence[Reject], seconds: float) -> None:
         """The events of a request were committed, `seconds` after they were queued."""
-        outcomes = Counter(fact.verdict for fact in events.facts)
+        outcomes = events.facts.tally()
         outcomes["quarantined"] = len(kept)
         counted = [("accepted", outcomes["accepted"]), ("duplicate", outcomes["duplicate"])]
         counted += [("quarantined", len(kept)), ("refused", len(events.refused))]

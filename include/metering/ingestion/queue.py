@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 
-from metering.ingestion.events import Fact, Reject, Sorted
+from metering.ingestion.events import Reject, Sorted, Verdict
 from metering.ingestion.landing import Landing
 from metering.ingestion.logs import log
 from metering.ingestion.worker import Worker
@@ -82,12 +82,12 @@ class GroupCommit:
         return group
 
     async def _land(self, group: list[tuple[Sorted, asyncio.Future[list[Reject]]]]) -> None:
-        facts: list[Fact] = [fact for events, _ in group for fact in events.facts]
+        facts = [events.facts for events, _ in group if len(events.facts)]
         rejects: list[Reject] = [reject for events, _ in group for reject in events.rejects]
         started = time.perf_counter()
 
         def work(landing: Landing) -> list[Reject]:
-            return landing.land("http", facts, rejects)
+            return landing.land_group("http", facts, rejects)
 
         try:
             kept = await self._worker.run(work)
@@ -102,13 +102,13 @@ class GroupCommit:
         for events, done in group:
             if not done.done():
                 done.set_result(by_origin.get(id(events.origin), []))
-        verdicts = [fact.verdict for fact in facts]
+        verdicts = sum((part.tally() for part in facts), Counter[Verdict]())
         log(
             logging.INFO,
             "landed",
             requests=len(group),
-            accepted=verdicts.count("accepted"),
-            duplicate=verdicts.count("duplicate"),
+            accepted=verdicts["accepted"],
+            duplicate=verdicts["duplicate"],
             quarantined=len(kept),
             waiting=self.waiting,
             seconds=round(time.perf_counter() - started, 4),

@@ -58,7 +58,7 @@ async def track(service: Service, request: Request, access: Access) -> Response:
         text = await _unpacked(await held.read(), header(request, "content-encoding") or "")
         body = read_events(request, text)
         if access.bucket is not None:
-            access.bucket.take(len(body.events))
+            access.bucket.take(len(body))
         events = await sort(service, body, access)
         started = time.perf_counter()
         kept = await service.queue.land(events) if events.facts or events.rejects else []
@@ -74,20 +74,24 @@ async def sort(service: Service, body: Body | CloudEvents, access: Access) -> So
     """Tell apart what may land of a body, by a catalog that knows what was made a moment ago."""
     catalog = await service.catalog(REFRESH_SECONDS)
     judge = Judge(catalog, team_id=access.team_id, team_key=access.team_key)
-    events = judge.sort(body.events, body)
+    events = _sorted(judge, body)
     if judge.may_be_outdated(events):
         newer = await service.catalog(REFRESH_ON_MISS_SECONDS)
         if newer is not catalog:
-            events = Judge(newer, team_id=access.team_id, team_key=access.team_key).sort(body.events, body)
+            events = _sorted(Judge(newer, team_id=access.team_id, team_key=access.team_key), body)
     return events
+
+
+def _sorted(judge: Judge, body: Body | CloudEvents) -> Sorted:
+    return judge.sort_body(body) if isinstance(body, Body) else judge.sort(body.events, body)
 
 
 def account(events: Sorted, kept: list[Reject], *, brief: bool) -> TrackReply:
     """Account for each event of a request; `brief` lists only those that were not accepted."""
-    verdicts = [fact.verdict for fact in events.facts]
+    verdicts = events.facts.tally()
     replies = [
         EventReply(fact.index, fact.verdict, fact.key, fact.key_derived)
-        for fact in events.facts
+        for fact in (events.facts if verdicts["duplicate"] or not brief else ())
         if fact.verdict == "duplicate" or (fact.verdict == "accepted" and not brief)
     ]
     for status, rejects in (("quarantined", kept), ("refused", events.refused)):
@@ -98,8 +102,8 @@ def account(events: Sorted, kept: list[Reject], *, brief: bool) -> TrackReply:
     if kept or events.refused:
         replies.sort(key=lambda reply: reply.index)
     return TrackReply(
-        accepted=verdicts.count("accepted"),
-        duplicate=verdicts.count("duplicate"),
+        accepted=verdicts["accepted"],
+        duplicate=verdicts["duplicate"],
         quarantined=len(kept),
         refused=len(events.refused),
         events=replies,

@@ -14,23 +14,26 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from metering.ingestion import binary, quick, times
+from metering.ingestion.body import Body
 from metering.ingestion.catalog import Catalog, Listeners
 from metering.ingestion.events import (
     MAX_KEY,
-    ONE,
     Event,
     Fact,
     Malformed,
     Origin,
     Reject,
+    Rejected,
     Sorted,
     content_digest,
     derived_key,
     digest,
-    escape_copy,
     plain_decimal,
     to_json,
 )
+from metering.ingestion.facts import Facts
+from metering.ingestion.memory import Amount
 
 MAX_AHEAD = timedelta(hours=1)
 MAX_AGE_YEARS = 10
@@ -40,7 +43,6 @@ MAX_PROPERTIES = 16 * 1024
 # Times are handled as UTC without a zone attached, which takes a third of the time.
 _EPOCH = datetime(2000, 1, 1)
 _YEAR = 31_556_952_000_000  # microseconds of a mean year
-NULL = r"\N"
 # The date and time to the microsecond, digits beyond it, the zone.
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?)(?:(?<=\.\d{6})\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -51,16 +53,6 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MISSES = ("unknown_team", "unknown_event")
 
 
-class Rejected(Exception):
-    """An event that cannot count."""
-
-    def __init__(self, reason: str, field: str | None, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.field = field
-        self.message = message
-
-
 class Judge:
     """Tells the events of one request or one piece of a file apart, against one catalog and one moment."""
 
@@ -69,30 +61,38 @@ class Judge:
         self.catalog = catalog
         self.team_id = team_id
         self.team_key = team_key
-        self.now = datetime.now(UTC).replace(tzinfo=None)
-        now = _microseconds(self.now)
-        self.latest = now + MAX_AHEAD // timedelta(microseconds=1)
-        self.earliest = now - MAX_AGE_YEARS * _YEAR
+        self.arrived = microseconds(datetime.now(UTC).replace(tzinfo=None))
+        """Now, in microseconds since 2000-01-01 UTC."""
+        self.latest = self.arrived + MAX_AHEAD // timedelta(microseconds=1)
+        self.earliest = self.arrived - MAX_AGE_YEARS * _YEAR
 
     def sort(self, events: Sequence[Event | Malformed], origin: Origin) -> Sorted:
         """Tell facts from what cannot count. `origin` must give back the events of the same indexes."""
-        facts: list[Fact] = []
-        rejects: list[Reject] = []
-        refused: list[Reject] = []
+        result = Sorted(origin, Facts(origin), [], [])
         for index, event in enumerate(events):
-            try:
-                if type(event) is Event:
-                    facts.append(self.fact(event, index, origin))
-                    continue
-                assert isinstance(event, Malformed)
-                found = Rejected(event.reason, event.field, event.message)
-            except Rejected as rejected:
-                found = rejected
-            team, key = (event.team, event.idempotency_key) if isinstance(event, Event) else (None, None)
-            team_id = self.team_id or self.catalog.teams.get(team or "", 0)
-            reject = Reject(index, origin, team_id, found.reason, found.field, found.message, key)
-            (refused if found.reason == "foreign_team" else rejects).append(reject)
-        return Sorted(origin, facts, rejects, refused)
+            self._sort_one(event, index, result)
+        return result
+
+    def sort_body(self, body: Body) -> Sorted:
+        """Tell facts from what cannot count: as `sort` does, and several times as fast where events are as usual."""
+        if body.plain is None:
+            return self.sort(body.events, body)
+        result = Sorted(body, Facts(body), [], [])
+        quick.sort(self, body.plain, body, lambda index: self._sort_one(body.event(index), index, result), result.facts)
+        return result
+
+    def _sort_one(self, event: Event | Malformed, index: int, result: Sorted) -> None:
+        try:
+            if isinstance(event, Event):
+                result.facts.add(self.fact(event, index, result.origin))
+                return
+            found = Rejected(event.reason, event.field, event.message)
+        except Rejected as rejected:
+            found = rejected
+        team, key = (event.team, event.idempotency_key) if isinstance(event, Event) else (None, None)
+        team_id = self.team_id or self.catalog.teams.get(team or "", 0)
+        reject = Reject(index, result.origin, team_id, found.reason, found.field, found.message, key)
+        (result.refused if found.reason == "foreign_team" else result.rejects).append(reject)
 
     def may_be_outdated(self, result: Sorted) -> bool:
         """Whether a newer catalog might know what this one did not."""
@@ -109,44 +109,39 @@ class Judge:
             if key:
                 raise Rejected("key_too_long", "idempotency_key", f"The key has more than {MAX_KEY} characters.")
             raise Rejected("invalid_key", "idempotency_key", "The key is empty; leave it out to have one derived.")
-        quantity = "1" if event.quantity is ONE else self._quantity(event.quantity, listeners)
+        amount = self._amount(event.quantity)
+        if amount.text[0] == "-" and not listeners.quantity_may_be_negative:
+            message = f"The quantity {amount.text} is negative, which its meter does not allow."
+            raise Rejected("negative_quantity", "quantity", message)
         unit = event.unit
         if unit is not None and unit not in listeners.units:
             expected = " or ".join(sorted(listeners.units))
             raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {event.event!r} is measured in {expected}.")
         moment: int | None = None
         if event.time is not None:
-            occurred, when = self._time(event.time)
-            moment = _microseconds(occurred)
+            moment = self.moment(event.time)
             if moment > self.latest:
                 raise Rejected("time_too_far_ahead", "time", f"The time {event.time} is more than an hour ahead.")
             if moment < self.earliest:
                 raise Rejected("time_too_old", "time", f"The time {event.time} is more than {MAX_AGE_YEARS} years ago.")
         elif key is None:
             raise Rejected("missing_time", "time", "An event needs a time or an idempotency key, to be told apart.")
-        else:
-            occurred, when = self.now, self.now.isoformat()
         subject = event.subject
         if subject is not None and (len(subject) > MAX_KEY or "\0" in subject):
             raise Rejected(
                 "invalid_subject", "subject", f"The subject exceeds {MAX_KEY} characters or holds a zero byte."
             )
-        properties = self._properties(event.properties, listeners) if event.properties else b"{}"
-        if not event.properties and listeners.by_property:
-            self._values({}, listeners)
+        properties = self.properties(event.properties, listeners)
 
-        content = content_digest(event.event, quantity, unit, moment, subject, properties)
+        content = content_digest(event.event, amount.text, unit, moment, subject, properties)
         derived = key is None
         if key is None:
             key = derived_key(content)
         elif "\0" in key:
             raise Rejected("invalid_key", "idempotency_key", "The key holds a zero byte.")
-        key_digest = digest(key.encode())
-        unit_field = NULL if unit is None else escape_copy(unit)
-        subject_field = NULL if subject is None else escape_copy(subject)
-        line = (
-            f"{team_id}\t{when}Z\t{key_digest.hex()}\t{escape_copy(key)}\t{escape_copy(event.event)}\t"
-            f"{quantity}\t{unit_field}\t{subject_field}\t"
+        row = (
+            *(binary.text_field(key), binary.text_field(event.event), binary.text_field(unit), amount.field),
+            *(binary.text_field(subject), binary.field(b"\x01" + properties)),
         )
         return Fact(
             index=index,
@@ -154,12 +149,10 @@ class Judge:
             team_id=team_id,
             key=key,
             key_derived=derived,
-            key_digest=key_digest,
+            key_digest=digest(key.encode()),
             content_digest=content,
-            moment=_microseconds(occurred) if moment is None else moment,
-            month=when[:7],
-            # JSON escapes every control character, so that only its backslashes mean something to COPY.
-            line=line.encode() + properties.replace(b"\\", b"\\\\"),
+            moment=self.arrived if moment is None else moment,
+            row=b"".join(row),
         )
 
     def _team(self, team: str | None) -> int:
@@ -174,18 +167,19 @@ class Judge:
             raise Rejected("unknown_team", "team", f"There is no team {team!r}.")
         return team_id
 
-    def _quantity(self, quantity: Decimal, listeners: Listeners) -> str:
-        try:
-            text = plain_decimal(quantity)
-        except ValueError as error:
-            raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
-        if text[0] == "-" and not listeners.quantity_may_be_negative:
-            message = f"The quantity {text} is negative, which its meter does not allow."
-            raise Rejected("negative_quantity", "quantity", message)
-        return text
+    def _amount(self, quantity: Decimal) -> Amount:
+        memory = self.catalog.memory
+        amount = memory.amounts.get(quantity)
+        if amount is None:
+            try:
+                text = plain_decimal(quantity)
+            except ValueError as error:
+                raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
+            amount = memory.keep_amount(quantity, Amount(text, binary.numeric_field(text)))
+        return amount
 
-    def _time(self, text: str) -> tuple[datetime, str]:
-        """Return the time in UTC, and the text in which PostgreSQL reads it as UTC."""
+    def moment(self, text: str) -> int:
+        """A time in microseconds since 2000-01-01 UTC; raises `Rejected`."""
         match = _RFC3339.fullmatch(text)
         if match is None:
             message = f"The time {text[:80]!r} is not RFC 3339 with a zone, such as 2026-10-25T02:30:00Z."
@@ -194,11 +188,25 @@ class Judge:
         local, zone = match.groups()
         try:
             if zone in _UTC:
-                return datetime.fromisoformat(local), local
-            occurred = datetime.fromisoformat(local + zone).astimezone(UTC).replace(tzinfo=None)
+                return microseconds(datetime.fromisoformat(local))
+            return microseconds(datetime.fromisoformat(local + zone).astimezone(UTC).replace(tzinfo=None))
         except (ValueError, OverflowError):
             raise Rejected("invalid_time", "time", f"There is no time {text[:80]!r}.") from None
-        return occurred, occurred.isoformat()
+
+    def try_moment(self, text: str) -> int:
+        """The same, or `times.UNREAD` where it is wrong."""
+        try:
+            return self.moment(text)
+        except Rejected:
+            return times.UNREAD
+
+    def properties(self, properties: dict[str, Any], listeners: Listeners) -> bytes:
+        """Check properties and return them as canonical JSON; raises `Rejected`. They are changed on the way."""
+        if properties:
+            return self._properties(properties, listeners)
+        if listeners.by_property:
+            self._values({}, listeners)
+        return b"{}"
 
     def _properties(self, properties: dict[str, Any], listeners: Listeners) -> bytes:
         for name, value in properties.items():
@@ -269,7 +277,7 @@ def _invalid_property(name: str, what: str) -> Rejected:
     return Rejected("invalid_properties", f"properties.{name}", f"The property {name!r} {what}.")
 
 
-def _microseconds(moment: datetime) -> int:
-    """Microseconds since 2000-01-01 UTC, exactly."""
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 2000-01-01 UTC, exactly, of a moment in UTC that does not say so."""
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -18,9 +18,10 @@ import psycopg
 from metering.ingestion import cloudevents
 from metering.ingestion.body import decode_event, decode_object
 from metering.ingestion.catalog import Catalog
-from metering.ingestion.events import Event, Fact, Malformed, Reject
+from metering.ingestion.events import Event, Fact, Malformed, Reject, Rejected
+from metering.ingestion.facts import Facts
 from metering.ingestion.landing import Landing
-from metering.ingestion.validation import Judge, Rejected
+from metering.ingestion.validation import Judge, microseconds
 from metering.quarantine.entries import SQL, Actor, Choice, EntryId, pieces
 
 SOURCE = "quarantine"
@@ -135,16 +136,16 @@ def _send(landing: Landing, piece: _Piece, *, dry_run: bool) -> None:
     landing.forget_months()
 
 
-def _judge(catalog: Catalog, piece: _Piece) -> tuple[list[Fact], list[Reject]]:
+def _judge(catalog: Catalog, piece: _Piece) -> tuple[Facts, list[Reject]]:
     judge = Judge(catalog, team_id=piece.actor.team_id, team_key=piece.actor.team_key)
-    facts: list[Fact] = []
+    facts = Facts(piece)
     rejects: list[Reject] = []
     for index, row in enumerate(piece.rows):
         event = _decode(row["payload"].encode())
         try:
             if isinstance(event, Malformed):
                 raise Rejected(event.reason, event.field, event.message)
-            facts.append(_fact(judge, event, row, index, piece))
+            facts.add(_fact(judge, event, row, index, piece))
         except Rejected as found:
             key = event.idempotency_key if isinstance(event, Event) else None
             rejects.append(Reject(index, piece, row["team_id"], found.reason, found.field, found.message, key))
@@ -164,7 +165,7 @@ def _fact(judge: Judge, event: Event, row: dict[str, Any], index: int, piece: _P
     if event.team is None and row["team_key"] is not None:
         event.team = row["team_key"]  # that of the API key with which it was sent
     arrived: datetime = row["first_recorded_at"]
-    judge.now = arrived.replace(tzinfo=None)
+    judge.arrived = microseconds(arrived.replace(tzinfo=None))
     return judge.fact(event, index, piece)
 
 

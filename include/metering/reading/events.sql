@@ -11,6 +11,7 @@ FROM landing.usage_events AS events
 LEFT JOIN landing.event_withdrawals AS withdrawals USING (team_id, occurred_at, key_digest)
 WHERE events.team_id = %(team_id)s
     AND events.occurred_at >= %(occurred_from)s AND events.occurred_at < %(occurred_until)s
+    AND events.occurred_at <= coalesce(%(after_time)s::timestamptz, 'infinity')  -- for the index on team and time
     AND (%(after_digest)s::uuid IS NULL
          OR (events.occurred_at, events.key_digest) < (%(after_time)s::timestamptz, %(after_digest)s::uuid))
     AND (%(key_digest)s::uuid IS NULL OR events.key_digest = %(key_digest)s)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
+from metering.ingestion import binary
 from metering.ingestion.body import Body
 from metering.ingestion.catalog import Catalog
 from metering.ingestion.events import Sorted
@@ -109,12 +110,12 @@ def test_what_cannot_count_is_held_once_however_often_it_is_sent(landing: Landin
 
 def test_an_event_that_postgresql_will_not_store_stops_no_other(landing: Landing, connection: Connection) -> None:
     result = judged(Catalog.load(connection), *({"idempotency_key": str(number)} for number in range(9)))
-    poisoned = result.facts[4]
-    poisoned.line = poisoned.line.replace(b"\t1\t", b"\tone\t")
+    one = binary.numeric_field("1")
+    result.facts.rows[4] = result.facts.rows[4].replace(one, one[:-2] + b"\x7f\xff")  # no group of four digits
     kept = landing.land("http", result.facts, [])
     assert [reject.reason for reject in kept] == ["unstorable"]
     assert Counter(fact.verdict for fact in result.facts) == {"accepted": 8, "quarantined": 1}
-    assert poisoned.verdict == "quarantined"
+    assert result.facts[4].verdict == "quarantined"
     assert _count(connection, "usage_events") == _count(connection, "event_keys") == 8
 
 

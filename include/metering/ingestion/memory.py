@@ -1,0 +1,71 @@
+"""What is remembered of events that were found good, so that what many events share is worked out once.
+
+It hangs on a catalog and is forgotten with it, every few seconds, and is bounded in between.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+ENTRIES = 20_000
+LONGEST = 512
+"""Bytes or characters of what is remembered; longer values rarely come again."""
+
+
+class Amount(NamedTuple):
+    """A quantity that was found good."""
+
+    text: str
+    """In its canonical way."""
+    field: bytes
+    """As PostgreSQL takes it."""
+
+
+class Properties(NamedTuple):
+    """Properties that were found good."""
+
+    text: str
+    """JSON with sorted keys and canonical numbers."""
+    field: bytes
+    """As PostgreSQL takes it."""
+
+
+class Form(NamedTuple):
+    """What all events of one name and unit share."""
+
+    before_quantity: str
+    before_moment: str
+    """The canonical content of an event up to its quantity, and between its quantity and its moment."""
+    fields: bytes
+    """Name and unit as PostgreSQL takes them."""
+    may_be_negative: bool
+    properties: dict[bytes, Properties]
+    """By the bytes that were sent."""
+
+
+class Memory:
+    """What is remembered under one catalog."""
+
+    def __init__(self) -> None:
+        """Begin without anything."""
+        self.forms: dict[str, dict[str | None, Form]] = {}
+        """By name and unit; there are no more than the catalog allows."""
+        self.amounts: dict[str | int | Decimal, Amount] = {}
+        """By what was sent."""
+
+    def keep_amount(self, sent: str | int | Decimal, amount: Amount) -> Amount:
+        """Remember a quantity, and return it."""
+        if len(amount.text) <= LONGEST and not (isinstance(sent, str) and len(sent) > LONGEST):
+            if len(self.amounts) >= ENTRIES:
+                self.amounts.clear()
+            self.amounts[sent] = amount
+        return amount
+
+    def keep_properties(self, form: Form, sent: bytes, properties: Properties) -> Properties:
+        """Remember properties, and return them."""
+        if len(sent) <= LONGEST:
+            if len(form.properties) >= ENTRIES:
+                form.properties.clear()
+            form.properties[sent] = properties
+        return properties

@@ -1,0 +1,91 @@
+"""`./billing bench …`: how fast it is, measured on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from metering.bench.measurements import Result
+
+EXAMPLES = [
+    "./billing bench ingest",
+    "./billing bench ingest --events 1000000",
+    "./billing bench ingest --seconds 10 --json > ingest.json",
+]
+
+app = typer.Typer(
+    name="bench",
+    help="Measure how fast it is, on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES),
+)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure how fast it is, on this machine."""
+
+
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES))
+def ingest(
+    events: Annotated[
+        int, typer.Option(min=1, help="Events in batches of 1,000 and in files; fewer in small ones.")
+    ] = (300_000),
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End each way over HTTP after so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how many events a second become durable: by plain COPY, over HTTP, and from files.
+
+    Everything is made for it and taken away after it: a PostgreSQL with the settings of production, a service, a home
+    in the temporary directory. The system that is installed here is not touched. What was acknowledged is compared with
+    what has landed, and a difference fails the command. Client, service and PostgreSQL share the machine, so let it do
+    nothing else meanwhile.
+    """
+    from metering.bench.house import House
+    from metering.bench.measurements import measure
+    from metering.cli.console import say
+
+    def told(result: Result) -> None:
+        say(f"{result.name}{', messy' if result.messy else ''}: {result.events_per_second:,.0f} events/s")
+
+    say("Making a PostgreSQL and a service to measure.")
+    with House() as house:
+        results = measure(house, events, seconds, told)
+    if as_json:
+        print(json.dumps({"processors": os.cpu_count(), "results": [result.as_dict() for result in results]}, indent=2))
+        return
+    _show(results)
+
+
+def _show(results: list[Result]) -> None:
+    from metering.cli.console import table
+
+    for messy, title in (
+        (False, "New events, in order"),
+        (True, "\nHalf of them sent before, out of order, over three months"),
+    ):
+        table(
+            [_cells(result) for result in results if result.messy is messy],
+            headers=("", "events", "events/s", "of COPY", "p50 ms", "p99 ms", "memory MiB: start, peak, end"),
+            title=title,
+        )
+
+
+def _cells(result: Result) -> list[str]:
+    memory = result.memory
+    return [
+        result.name,
+        f"{result.events:,}",
+        f"{result.events_per_second:,.0f}",
+        f"{result.ratio_to_copy:.2f}" if result.ratio_to_copy is not None else "",
+        f"{result.p50:,.1f}" if result.p50 is not None else "",
+        f"{result.p99:,.1f}" if result.p99 is not None else "",
+        " ".join(f"{size / 2**20:,.0f}" for size in (memory.start, memory.peak, memory.end)) if memory else "",
+    ]

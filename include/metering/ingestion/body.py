@@ -55,7 +55,7 @@ class Body:
     def __init__(
         self, text: bytes, *, lines: bool, plain: Sequence[Plain] | None = None, texts: list[bytes] | None = None
     ) -> None:
-        """Hold the text of a list, or of lines; its events where all could be decoded the quick way, else their texts."""
+        """Hold the text of a list, or of lines; its events where all were decoded the quick way, else their texts."""
         self.plain = plain
         self._text = text
         self._lines = lines

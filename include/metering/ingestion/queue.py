@@ -20,6 +20,10 @@ MAX_WAITING = 50_000
 """Events that may wait for their commit."""
 GROUP = 10_000
 """Events after which a transaction takes no further request."""
+AT_ONCE = 2
+"""Transactions at once: connections that the worker needs."""
+WORTHWHILE = 2_000
+"""Events that have to wait for a transaction to begin beside another."""
 
 
 class QueueFull(Exception):
@@ -35,7 +39,9 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._group = group
         self._requests: deque[tuple[Sorted, asyncio.Future[list[Reject]]]] = deque()
-        self._arrived = asyncio.Event()
+        self._queued = 0  # events of these requests
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._runs = False
         self.waiting = 0
         """Events of requests that are neither committed nor failed."""
 
@@ -55,7 +61,9 @@ class GroupCommit:
         done: asyncio.Future[list[Reject]] = asyncio.get_running_loop().create_future()
         self.waiting += count
         self._requests.append((events, done))
-        self._arrived.set()
+        self._queued += count
+        # Not at once: what else has arrived by now goes with it.
+        asyncio.get_running_loop().call_soon(self._begin)
         try:
             return await done
         finally:
@@ -63,19 +71,39 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Land what arrives until cancelled."""
-        while True:
-            await self._arrived.wait()
+        self._runs = True
+        self._begin()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._runs = False
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _begin(self) -> None:
+        """Begin as many transactions as there should be: one, and a second only for what is worth a commit of its own.
+
+        The second keeps PostgreSQL at work while this process prepares or PostgreSQL's disk makes the first durable.
+        """
+        while self._runs and self._requests:
+            beside = len(self._under_way)
+            if beside == AT_ONCE or (beside and self._queued < WORTHWHILE):
+                return
             group = self._next_group()
             if group:
-                await self._land(group)
-            if not self._requests:
-                self._arrived.clear()
+                task = asyncio.create_task(self._land(group))
+                self._under_way.add(task)
+                task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._begin()
 
     def _next_group(self) -> list[tuple[Sorted, asyncio.Future[list[Reject]]]]:
         group: list[tuple[Sorted, asyncio.Future[list[Reject]]]] = []
         size = 0
         while self._requests and (not group or size + len(self._requests[0][0]) <= self._group):
             request = self._requests.popleft()
+            self._queued -= len(request[0])
             if not request[1].cancelled():  # its sender has gone, and was told nothing
                 group.append(request)
                 size += len(request[0])

@@ -15,7 +15,7 @@ from metering.ingestion.catalog import Catalog
 from metering.ingestion.landing import Landing
 from metering.ingestion.logs import Throttle, log
 from metering.ingestion.metrics import Metrics
-from metering.ingestion.queue import GroupCommit
+from metering.ingestion.queue import AT_ONCE, GroupCommit
 from metering.ingestion.request_body import Bodies
 from metering.ingestion.worker import Unavailable, Worker
 from metering.reading.crew import Crew
@@ -31,7 +31,7 @@ class Service:
     def __init__(self, url: str, *, max_waiting: int | None = None, metrics: Metrics | None = None) -> None:
         """Land events in the database at `url`; by default nobody collects `metrics`."""
         self.metrics = metrics or Metrics()
-        self.lander = Worker(url, "billing-ingestion")
+        self.lander = Worker(url, "billing-ingestion", connections=AT_ONCE)
         self.reader = Worker(url, "billing-ingestion-reader")
         # What takes long, or what many ask for, never keeps those waiting who send.
         self.readers = Crew(url, "billing-reading", hands=3)

@@ -1,4 +1,4 @@
-"""A connection on a thread of its own, for a program that otherwise never waits.
+"""Connections on threads of their own, for a program that otherwise never waits.
 
 The landing code is the same for the service and for files, and plain; the service runs it here, so that requests are
 decoded while PostgreSQL works. A connection that broke is opened again.
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 import psycopg
@@ -28,50 +29,67 @@ class Unavailable(Exception):
     """PostgreSQL can't be reached or can't commit; what was asked for may or may not have been committed."""
 
 
-class Worker:
-    """Runs functions one after the other on one connection, reopened when it broke."""
+class _Slot:
+    """A place for one connection."""
 
-    def __init__(self, url: str, application: str) -> None:
-        """Connect to `url` when first needed."""
+    landing: Landing | None = None
+
+
+class Worker:
+    """Runs functions on a few connections, one at a time on each; a connection that broke is opened again."""
+
+    def __init__(self, url: str, application: str, *, connections: int = 1) -> None:
+        """Connect to `url`, up to so many times, when first needed."""
         self._url = url
         self._application = application
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=application)
-        self._landing: Landing | None = None
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix=application)
+        self._slots = [_Slot() for _ in range(connections)]
+        self._free: SimpleQueue[_Slot] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
 
     async def run(self, function: Callable[[Landing], Result]) -> Result:
-        """Run `function` on the connection; raises `Unavailable`.
+        """Run `function` on a connection; raises `Unavailable`.
 
         Where the connection breaks, `function` is run once more on a new one: it must be safe to run again.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, function)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, function)
 
     async def close(self) -> None:
-        """Wait for what runs and close the connection."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown()
+        """Wait for what runs and close the connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for slot in self._slots:
+            _drop(slot)
 
     def _run(self, function: Callable[[Landing], Result]) -> Result:
-        fresh = self._landing is None
+        slot = self._free.get()
+        try:
+            return self._run_on(slot, function)
+        finally:
+            self._free.put(slot)
+
+    def _run_on(self, slot: _Slot, function: Callable[[Landing], Result]) -> Result:
+        fresh = slot.landing is None
         while True:
             try:
-                landing = self._open()
-                return function(landing)
+                return function(self._open(slot))
             except BillingError as error:
                 raise Unavailable(str(error)) from error
             except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
-                broken = self._landing is None or self._landing.connection.closed
+                broken = slot.landing is None or slot.landing.connection.closed
                 log(logging.WARNING, "database_failed", error=error, connection_lost=bool(broken), state=error.sqlstate)
-                self._drop()
+                _drop(slot)
                 if fresh or not broken:
                     raise Unavailable("PostgreSQL can't commit at the moment.") from error
                 fresh = True
 
-    def _open(self) -> Landing:
-        if self._landing is None or self._landing.connection.closed:
-            self._landing = Landing.connect(self._url, self._application)
-        return self._landing
+    def _open(self, slot: _Slot) -> Landing:
+        if slot.landing is None or slot.landing.connection.closed:
+            slot.landing = Landing.connect(self._url, self._application)
+        return slot.landing
 
-    def _drop(self) -> None:
-        if self._landing is not None:
-            self._landing.close()
-            self._landing = None
+
+def _drop(slot: _Slot) -> None:
+    if slot.landing is not None:
+        slot.landing.close()
+        slot.landing = None

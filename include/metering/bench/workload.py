@@ -34,7 +34,7 @@ class Workload:
         chance = random.Random(20261001)  # noqa: S311 - a workload, not a secret
         for first in range(0, self.events, size):
             places = range(first, min(first + size, self.events))
-            yield [self._event(number, random.Random(number)) for number in self._numbers(places, chance)]  # noqa: S311
+            yield [self._event(number) for number in self._numbers(places, chance)]
 
     def bodies(self, size: int) -> list[bytes]:
         """The batches as bodies of requests: JSON, of a single event without a list around it."""
@@ -67,20 +67,21 @@ class Workload:
         chance.shuffle(numbers)
         return numbers
 
-    def _event(self, number: int, chance: random.Random) -> dict[str, Any]:
+    def _event(self, number: int) -> dict[str, Any]:
+        chance = number * 0x9E3779B97F4A7C15 % 2**64  # the same for the same number, and like no other
         if self.messy:
-            time = self._until - timedelta(milliseconds=chance.randrange(DAYS * 86_400_000))
+            time = self._until - timedelta(milliseconds=chance % (DAYS * 86_400_000))
         else:
             time = self._until - timedelta(milliseconds=self.events - number)
         return {
             "team": f"bench-{number % TEAMS + 1}",
             "event": EVENT,
-            "idempotency_key": f"req-{number * 2654435761 % 2**32:08x}-{number}",
-            "quantity": str(chance.randrange(1, 5_000)),
+            "idempotency_key": f"req-{chance >> 32:08x}-{number}",
+            "quantity": str((chance >> 16) % 5_000 + 1),
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "properties": {
-                "endpoint": chance.choice(_ENDPOINTS),
-                "region": chance.choice(_REGIONS),
-                "status": chance.choice(_STATUSES),
+                "endpoint": _ENDPOINTS[(chance >> 8) % len(_ENDPOINTS)],
+                "region": _REGIONS[(chance >> 24) % len(_REGIONS)],
+                "status": _STATUSES[(chance >> 40) % len(_STATUSES)],
             },
         }

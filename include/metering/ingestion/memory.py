@@ -5,7 +5,6 @@ It hangs on a catalog and is forgotten with it, every few seconds, and is bounde
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import NamedTuple
 
 ENTRIES = 20_000
@@ -51,15 +50,14 @@ class Memory:
         """Begin without anything."""
         self.forms: dict[str, dict[str | None, Form]] = {}
         """By name and unit; there are no more than the catalog allows."""
-        self.amounts: dict[str | int | Decimal, Amount] = {}
+        self.amounts: dict[str | int, Amount] = {}
         """By what was sent."""
 
-    def keep_amount(self, sent: str | int | Decimal, amount: Amount) -> Amount:
+    def keep_amount(self, sent: str | int, amount: Amount) -> Amount:
         """Remember a quantity, and return it."""
-        if len(amount.text) <= LONGEST and not (isinstance(sent, str) and len(sent) > LONGEST):
-            if len(self.amounts) >= ENTRIES:
-                self.amounts.clear()
-            self.amounts[sent] = amount
+        if len(self.amounts) >= ENTRIES:
+            self.amounts.clear()
+        self.amounts[sent] = amount
         return amount
 
     def keep_properties(self, form: Form, sent: bytes, properties: Properties) -> Properties:

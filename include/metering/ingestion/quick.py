@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 """Fewer times than this are quicker read one by one."""
 
+_MOST = 10**26
 _NUMBER = re.compile(r"-?\d{1,26}(\.\d{1,12})?", re.ASCII)
 _object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _NO_SUBJECT = ",null]", binary.NULL
@@ -51,8 +52,9 @@ def sort(judge: Judge, events: Sequence[Plain], body: Body, careful: Callable[[i
             team_id = own_team if team is None or team == own_key else None
         units = forms.get(event.event)
         form = _form(judge, event.event, unit) if units is None or unit not in units else units[unit]
-        kind = type(quantity)
-        if team_id is None or form is None or (kind is not str and kind is not int and kind is not Decimal):
+        if type(quantity) is Decimal:
+            quantity = str(quantity)
+        if team_id is None or form is None or (type(quantity) is not str and type(quantity) is not int):
             careful(index)
             continue
         amount = amounts.get(quantity) or _amount(memory, quantity)
@@ -133,13 +135,10 @@ def _form(judge: Judge, name: str, unit: str | None) -> Form | None:
     return form
 
 
-def _amount(memory: Memory, sent: str | int | Decimal) -> Amount | None:
-    if isinstance(sent, str) and not _NUMBER.fullmatch(sent):
+def _amount(memory: Memory, sent: str | int) -> Amount | None:
+    if not (_NUMBER.fullmatch(sent) if isinstance(sent, str) else -_MOST < sent < _MOST):
         return None
-    try:
-        text = plain_decimal(Decimal(sent))
-    except ValueError:
-        return None
+    text = plain_decimal(Decimal(sent))
     return memory.keep_amount(sent, Amount(text, binary.numeric_field(text)))
 
 

@@ -168,15 +168,12 @@ class Judge:
         return team_id
 
     def _amount(self, quantity: Decimal) -> Amount:
+        try:
+            text = plain_decimal(quantity)
+        except ValueError as error:
+            raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
         memory = self.catalog.memory
-        amount = memory.amounts.get(quantity)
-        if amount is None:
-            try:
-                text = plain_decimal(quantity)
-            except ValueError as error:
-                raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
-            amount = memory.keep_amount(quantity, Amount(text, binary.numeric_field(text)))
-        return amount
+        return memory.amounts.get(text) or memory.keep_amount(text, Amount(text, binary.numeric_field(text)))
 
     def moment(self, text: str) -> int:
         """A time in microseconds since 2000-01-01 UTC; raises `Rejected`."""

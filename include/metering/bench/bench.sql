@@ -12,7 +12,8 @@ VALUES ('bench', 'Bench', %(event)s, 'sum', 'call');
 
 -- name: empty
 -- Every measurement begins with empty tables.
-TRUNCATE landing.usage_events, landing.event_keys, landing.batches, landing.quarantined_events, landing.file_imports;
+TRUNCATE landing.usage_events, landing.event_keys, landing.batches, landing.quarantined_events, landing.quarantine_actions,
+    landing.file_imports;
 
 -- name: settle
 -- What earlier measurements left to be written is written before the next one.

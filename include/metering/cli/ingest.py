@@ -50,9 +50,10 @@ def ingest(
 
     found = paths.find(files)
     mapping = Mapping.load(map_file) if map_file else None
-    landing = Landing.connect(settings.load().database_url, application="billing-ingest")
+    url = settings.load().database_url
+    landing = Landing.connect(url, application="billing-ingest")
     try:
-        tallies, failures = _import(landing, found, mapping, again)
+        tallies, failures = _import(landing, url, found, mapping, again)
     finally:
         landing.close()
     _show(tallies, len(found))
@@ -65,7 +66,7 @@ def ingest(
 
 
 def _import(
-    landing: Landing, files: list[Path], mapping: Mapping | None, again: bool
+    landing: Landing, url: str, files: list[Path], mapping: Mapping | None, again: bool
 ) -> tuple[dict[Path, Tally], list[BillingError]]:
     """Import one file after the other; what is wrong with one is told at the end, and the others are imported."""
     from metering.errors import BillingError
@@ -77,7 +78,7 @@ def _import(
         for path in files:
             progress.begin(path)
             try:
-                tallies[path] = import_file(landing, path, mapping, again=again, progress=progress.advance)
+                tallies[path] = import_file(landing, path, mapping, again=again, progress=progress.advance, url=url)
                 progress.end(tallies[path])
             except BillingError as error:
                 failures.append(error)

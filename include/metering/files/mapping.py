@@ -256,10 +256,10 @@ class Mapping(Part):
                     properties={
                         name: value
                         for name, source in self.properties.items()
-                        if (value := _property(name, source, source.of(row))) is not None
+                        if (value := property_of(name, source, source.of(row))) is not None
                     },
                 )
-            except _Wrong as wrong:
+            except Wrong as wrong:
                 return Malformed(*wrong.args)
 
         return read
@@ -270,8 +270,7 @@ class Mapping(Part):
         if isinstance(self.key, Source):
             key = as_text(self.key.of(row))
             return f"{self.key_prefix}{key}" if key else None
-        # A comma inside a text is escaped, so that no two rows can make one key of different texts.
-        texts = [(as_text(row.get(name)) or "").replace("\\", "\\\\").replace(",", "\\,") for name in self._key_columns]
+        texts = [escaped(as_text(row.get(name)) or "") for name in self._key_columns]
         key = ",".join(texts)
         if isinstance(self.key, Hashed):
             key = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -284,14 +283,19 @@ class Mapping(Part):
         return self.key if isinstance(self.key, tuple) else ()
 
 
-class _Wrong(Exception):
+def escaped(text: str) -> str:
+    """A text as a part of a key: a comma is escaped, so that no two rows can make one key of different texts."""
+    return text.replace("\\", "\\\\").replace(",", "\\,") if "," in text or "\\" in text else text
+
+
+class Wrong(Exception):
     """A row that is not an event: the parts of a `Malformed`."""
 
 
 def _text(field: str, value: Any) -> str:
     text = as_text(value)
     if not text:
-        raise _Wrong(f"missing_{field}", field, f"The {field} is empty.")
+        raise Wrong(f"missing_{field}", field, f"The {field} is empty.")
     return text
 
 
@@ -300,10 +304,11 @@ def _decimal(reason: str, field: str, value: Any) -> Decimal:
         return Decimal(value.strip())
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return Decimal(value)
-    raise _Wrong(f"invalid_{reason}", field, f"The {field} {value or ''!r} is not a number.")
+    raise Wrong(f"invalid_{reason}", field, f"The {field} {value or ''!r} is not a number.")
 
 
-def _property(name: str, source: Property, value: Any) -> Any:
+def property_of(name: str, source: Property, value: Any) -> Any:
+    """A value as its property is to be; raises `Wrong`."""
     if source.type is None or value is None:
         return value
     if source.type == "number":
@@ -313,7 +318,7 @@ def _property(name: str, source: Property, value: Any) -> Any:
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    raise _Wrong("invalid_properties", f"properties.{name}", f"The property {name!r} is {text!r}, not true or false.")
+    raise Wrong("invalid_properties", f"properties.{name}", f"The property {name!r} is {text!r}, not true or false.")
 
 
 def _time(text: str | None, zone: ZoneInfo | None) -> str:
@@ -322,7 +327,7 @@ def _time(text: str | None, zone: ZoneInfo | None) -> str:
     if match is None:
         epoch = _EPOCH_SECONDS.fullmatch(text or "") or _EPOCH_MILLISECONDS.fullmatch(text or "")
         if epoch is None:
-            raise _Wrong(
+            raise Wrong(
                 "missing_time" if not text else "invalid_time", "time", f"The time {text or ''!r} can't be read."
             )
         microseconds = int((epoch["fraction"] or "")[:6].ljust(6, "0"))
@@ -333,17 +338,17 @@ def _time(text: str | None, zone: ZoneInfo | None) -> str:
     if offset:
         return f"{local}Z" if offset in "Zz" else f"{local}{offset[:3]}:{offset[-2:]}"
     if zone is None:
-        raise _Wrong("invalid_time", "time", f"The time {text!r} has no zone, and the map gives none.")
+        raise Wrong("invalid_time", "time", f"The time {text!r} has no zone, and the map gives none.")
     if zone.key == "UTC":
         return f"{local}Z"
     try:
         wall = datetime.fromisoformat(local[:26])
     except ValueError:
-        raise _Wrong("invalid_time", "time", f"There is no time {text!r}.") from None
+        raise Wrong("invalid_time", "time", f"There is no time {text!r}.") from None
     moment = wall.replace(tzinfo=zone).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:
         message = f"There was no {text!r} in {zone.key}: the clocks were put forward over it."
-        raise _Wrong("invalid_time", "time", message)
+        raise Wrong("invalid_time", "time", message)
     return moment.isoformat()
 
 

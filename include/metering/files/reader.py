@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from metering.errors import BillingError
 from metering.files import access_log
+from metering.files.batch import Batch
+from metering.files.columns import CAREFUL, QuickMap
 from metering.files.content import Content, Damaged
 from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
 from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
 from metering.ingestion.body import decode_event
-from metering.ingestion.events import Event, Malformed, to_json
+from metering.ingestion.events import Event, Malformed, Plain
 
 if TYPE_CHECKING:
     from metering.files.parquet import ParquetContent
 
 Kind = Literal["csv", "jsonl", "access_log", "parquet"]
 
-_line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
-
-
-class Origin:
-    """What stood in a piece, for the quarantine: read again only where something is wrong."""
-
-    def __init__(self, read: Callable[[], list[Record]]) -> None:
-        self._read = read
-
-    @cached_property
-    def _records(self) -> list[Record]:
-        return self._read()
-
-    def payload(self, index: int) -> str:
-        """The record at `index` as it stood in the file, or what it says."""
-        return self._records[index].payload
-
-    def line(self, index: int) -> int | None:
-        """The line, or row, at which it begins."""
-        return self._records[index].line
-
-
-class MappedOrigin(Origin):
-    """The same of records of which a map has made events: what an event says can be sent again without file and map."""
-
-    def __init__(self, events: Sequence[Event | Malformed], read: Callable[[], list[Record]]) -> None:
-        super().__init__(read)
-        self._events = events
-
-    def payload(self, index: int) -> str:
-        """The event at `index` as JSON, or the record as it stood where it is none."""
-        event = self._events[index]
-        if isinstance(event, Malformed):
-            return super().payload(index)
-        said = {name: value for name, value in msgspec.structs.asdict(event).items() if value not in (None, {})}
-        return to_json(said).decode()
+_line_plains = msgspec.json.Decoder(Plain, float_hook=Decimal).decode_lines
 
 
 @dataclass
@@ -73,24 +40,41 @@ class Decoder:
     delimiter: str = ","
 
     @cached_property
-    def _to_event(self) -> Callable[[Row], Event | Malformed]:
+    def _reader(self) -> Callable[[Row], Event | Malformed]:
         assert self.mapping is not None
         return self.mapping.reader()
 
-    def decode(self, piece: Piece) -> tuple[list[Event | Malformed], Origin]:
-        """The events of a piece, each of which the origin can tell about."""
+    @cached_property
+    def _quick(self) -> QuickMap:
+        assert self.mapping is not None
+        return QuickMap(self.mapping, textual=self.kind in ("csv", "access_log"))
+
+    def decode(self, piece: Piece) -> Batch:
+        """The events of a piece."""
         if self.mapping is None:
             return _whole_events(piece)
-        read = self._to_event
         if self.kind == "csv":
             rows = CsvRows(self.header, self.delimiter).quick(piece.content)
             if rows is not None:
-                header = self.header
-                events = [read(dict(zip(header, row, strict=True))) for row in rows if row]
-                return events, MappedOrigin(events, lambda: list(self.records(piece)))
+                rows = [row for row in rows if row] if [] in rows else rows
+                found = zip(*rows, strict=True) if rows else [()] * len(self.header)
+                plain = self._quick.plain(dict(zip(self.header, found, strict=True)), len(rows))
+                escapes = b"\0" in piece.content
+                return Batch(plain, lambda: list(self.records(piece)), self._to_event, holds_escapes=escapes)
         records = list(self.records(piece))
-        events = [record.values if isinstance(record.values, Malformed) else read(record.values) for record in records]
-        return events, MappedOrigin(events, lambda: records)
+        columns: dict[str, list[Any]] = {name: [] for name in self.mapping.columns}
+        for record in records:
+            values = record.values
+            for name, column in columns.items():
+                column.append(None if isinstance(values, Malformed) else values.get(name))
+        plain = self._quick.plain(columns, len(records))
+        for index, record in enumerate(records):
+            if isinstance(record.values, Malformed):
+                plain[index] = CAREFUL
+        return Batch(plain, lambda: records, self._to_event, holds_escapes=True)
+
+    def _to_event(self, record: Record) -> Event | Malformed:
+        return record.values if isinstance(record.values, Malformed) else self._reader(record.values)
 
     def records(self, piece: Piece) -> Iterator[Record]:
         """The records of a piece, one by one."""
@@ -105,24 +89,28 @@ class Decoder:
         return parquet_records(piece)
 
 
-def _whole_events(piece: Piece) -> tuple[list[Event | Malformed], Origin]:
+def _whole_events(piece: Piece) -> Batch:
     """The events of JSON lines that are events as they stand."""
 
-    def lines() -> list[Line]:
-        return [line for line in lines_of(piece.content, piece.first) if line.text.strip()]
-
     def records() -> list[Record]:
-        return [Record(line.number, {}, line.text) for line in lines()]
+        lines = lines_of(piece.content, piece.first)
+        return [Record(line.number, {}, line.text) for line in lines if line.text.strip()]
 
-    events: list[Event | Malformed] = []
+    plain: list[Plain] | None = None
     try:
-        events += _line_events(piece.content)
-        quick = len(events) == sum(1 for line in piece.content.split(b"\n") if line.strip())
+        plain = _line_plains(piece.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        quick = False
-    if not quick:
-        events = [decode_event(line.text.encode()) for line in lines()]
-    return events, Origin(records)
+        plain = None
+    if plain is not None and len(plain) != sum(1 for line in piece.content.split(b"\n") if line.strip()):
+        plain = None
+    escapes = b"\\" in piece.content
+    return Batch(
+        plain,
+        records,
+        lambda record: decode_event((record.raw or "").encode()),
+        holds_escapes=escapes,
+        mapped=False,
+    )
 
 
 class UsageFile:

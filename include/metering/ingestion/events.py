@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -70,6 +71,25 @@ class Origin(Protocol):
 
     def line(self, index: int) -> int | None:
         """The line of the file on which the event at `index` begins, if it came from a file."""
+
+
+class Decoded(Origin, Protocol):
+    """The events of an origin, the quick way where there is one."""
+
+    @property
+    def plain(self) -> Sequence[Plain] | None:
+        """Its events where all of them could be decoded the quick way."""
+
+    @property
+    def holds_escapes(self) -> bool:
+        """Whether any text of it may hold what can't be stored."""
+
+    @property
+    def events(self) -> Sequence[Event | Malformed]:
+        """Each event, decoded in full."""
+
+    def event(self, index: int) -> Event | Malformed:
+        """The event at `index`, decoded in full."""
 
 
 class Fact(msgspec.Struct, gc=False):

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from metering.ingestion import binary, times
-from metering.ingestion.events import MAX_KEY, Plain, Rejected, derived_key, plain_decimal, to_json
+from metering.ingestion.events import MAX_KEY, Decoded, Plain, Rejected, derived_key, plain_decimal, to_json
 from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount, Form, Memory, Properties
 
 if TYPE_CHECKING:
-    from metering.ingestion.body import Body
     from metering.ingestion.validation import Judge
 
 AT_ONCE = 16
@@ -33,7 +32,7 @@ _object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _NO_SUBJECT = ",null]", binary.NULL
 
 
-def sort(judge: Judge, events: Sequence[Plain], body: Body, careful: Callable[[int], None], facts: Facts) -> None:
+def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable[[int], None], facts: Facts) -> None:
     """Add the facts of `events` to `facts`; call `careful` with the index of each event that it must look at instead.
 
     Events keep their order, which decides what the first of two with one key is.

@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 from metering.ingestion import binary, quick, times
-from metering.ingestion.body import Body
 from metering.ingestion.catalog import Catalog, Listeners
 from metering.ingestion.events import (
     MAX_KEY,
+    Decoded,
     Event,
     Fact,
     Malformed,
@@ -73,7 +73,7 @@ class Judge:
             self._sort_one(event, index, result)
         return result
 
-    def sort_body(self, body: Body) -> Sorted:
+    def sort_body(self, body: Decoded) -> Sorted:
         """Tell facts from what cannot count: as `sort` does, and several times as fast where events are as usual."""
         if body.plain is None:
             return self.sort(body.events, body)

@@ -188,3 +188,62 @@ def test_many_files_are_imported_and_what_is_wrong_with_one_stops_no_other(
         ["10", "10", "0", "0"], ["20", "10", "10", "0"],
     ]  # fmt: skip
     assert value(connection, "SELECT count(*) FROM landing.usage_events") == 20
+
+
+def test_two_processes_land_a_file_in_its_order_and_count_what_one_counts(
+    landing: Landing, connection: Connection, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metering.files import importer
+
+    monkeypatch.setattr(importer, "WORTH_IT", 0)
+    path = tmp_path / "usage.csv"
+    # Each key comes twice, with another content: the first counts, though another process has the second.
+    rows = [f"acme,call,{n},2026-10-01T00:00:00Z,key-{n % 500}\n" for n in range(1000)]
+    rows[7] = "acme,call,1\n"
+    path.write_text("team,event,quantity,time,idempotency_key\n" + "".join(rows))
+    tally = import_file(landing, path, piece=100, url=database_url)
+    assert (tally.read, tally.accepted, tally.duplicate, tally.quarantined) == (1000, 500, 0, 500)
+    assert tally.reasons == {"conflict": 499, "invalid_row": 1}
+    assert tally.examples[0] == (9, "invalid_row", "The row has 3 columns; the header has 5.")
+    counted = value(connection, "SELECT sum(quantity) FROM landing.usage_events")
+    assert counted == sum(range(500)) - 7 + 507
+    assert value(connection, "SELECT read FROM landing.file_imports WHERE finished_at IS NOT NULL") == 1000
+
+
+def test_two_processes_land_what_came_before_a_damage(
+    landing: Landing, connection: Connection, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metering.files import importer
+
+    monkeypatch.setattr(importer, "WORTH_IT", 0)
+    path = tmp_path / "usage.jsonl.gz"
+    line = '{{"team":"acme","event":"call","time":"2026-10-01T00:00:00Z","idempotency_key":"key-{}"}}\n'
+    # Two members, the second of which ends too early; the first has three pieces and a half.
+    packed = [gzip.compress("".join(line.format(n) for n in range(a, b)).encode()) for a, b in ((0, 350), (350, 700))]
+    path.write_bytes(packed[0] + packed[1][:20])
+    with pytest.raises(BillingError, match="damaged or ends too early"):
+        import_file(landing, path, piece=100, url=database_url)
+    assert value(connection, "SELECT count(*) FROM landing.usage_events") >= 350  # type: ignore[operator]
+
+
+def test_what_goes_wrong_in_a_process_of_the_import_is_told_and_the_place_is_kept(
+    landing: Landing, connection: Connection, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metering.files import importer
+
+    monkeypatch.setattr(importer, "WORTH_IT", 0)
+    path = tmp_path / "usage.csv"
+    path.write_bytes(csv_of(1000))
+
+    def end_the_processes(*_: object) -> None:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'billing-ingest'"
+        )
+
+    with pytest.raises(BillingError, match="stopped answering"):
+        import_file(landing, path, piece=100, url=database_url, progress=end_the_processes)
+    place = connection.execute("SELECT read, finished_at FROM landing.file_imports").fetchone()
+    assert place is not None and 100 <= place["read"] < 1000 and place["finished_at"] is None
+    tally = import_file(landing, path, piece=100, url=database_url)
+    assert tally.read == 1000 - place["read"]
+    assert value(connection, "SELECT count(*) FROM landing.usage_events") == 1000

@@ -40,7 +40,7 @@ def write(tmp_path: Path, content: bytes, name: str = "usage") -> Path:
 
 def events(path: Path, mapping: Mapping | None = None, piece: int = 1000) -> list[Event | Malformed]:
     file = UsageFile(path, mapping)
-    return [event for found in file.pieces(piece) for event in file.decoder.decode(found)[0]]
+    return [event for found in file.pieces(piece) for event in file.decoder.decode(found).events]
 
 
 def test_lines_of_both_log_formats_become_requests_of_their_users(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_parquet_is_read_exactly(tmp_path: Path) -> None:
     for after in range(4):
         left = [r for p in UsageFile(path).pieces(2, after=after) for r in file.decoder.records(p)]
         assert [record.line for record in left] == list(range(after + 1, 4))
-    events_of_one, origin = file.decoder.decode(list(file.pieces(2))[1])
-    assert len(events_of_one) == 1 and origin.line(0) == 3 and '"idempotency_key":"c"' in origin.payload(0)
+    batch = file.decoder.decode(list(file.pieces(2))[1])
+    assert len(batch.events) == 1 and batch.line(0) == 3 and '"idempotency_key":"c"' in batch.payload(0)
 
 
 def test_times_without_a_zone_take_that_of_the_map(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""A piece, decoded: its events, as many of them the quick way as can be, and what stood in the file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import msgspec
+
+from metering.files.records import Record
+from metering.ingestion.events import Event, Malformed, Plain, to_json
+
+
+class Batch:
+    """The events of one piece, and their origin. Rows are read again by themselves where something is wrong."""
+
+    def __init__(
+        self,
+        plain: Sequence[Plain] | None,
+        records: Callable[[], list[Record]],
+        to_event: Callable[[Record], Event | Malformed],
+        *,
+        holds_escapes: bool,
+        mapped: bool = True,
+    ) -> None:
+        """Hold plain events, if there are any.
+
+        `holds_escapes`: texts may hold what can't be stored. `mapped`: a map has made the events of the records.
+        """
+        self._plain = plain
+        self._holds_escapes, self._mapped = holds_escapes, mapped
+        self._read, self._to_event = records, to_event
+
+    @property
+    def plain(self) -> Sequence[Plain] | None:
+        """The events where all of them could be decoded the quick way."""
+        return self._plain
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        return self._read()
+
+    @property
+    def holds_escapes(self) -> bool:
+        """Whether any text may hold what can't be stored."""
+        return self._holds_escapes
+
+    @property
+    def events(self) -> Sequence[Event | Malformed]:
+        """Each event, decoded in full."""
+        return [self._to_event(record) for record in self._records]
+
+    def event(self, index: int) -> Event | Malformed:
+        """The event at `index`, decoded in full."""
+        return self._to_event(self._records[index])
+
+    def payload(self, index: int) -> str:
+        """The record at `index` as it stood in the file; of one of which a map has made an event, that event as JSON.
+
+        So what an event says can be sent again without file and map.
+        """
+        event = self.event(index) if self._mapped else None
+        if not isinstance(event, Event):
+            return self._records[index].payload
+        said = {name: value for name, value in msgspec.structs.asdict(event).items() if value not in (None, {})}
+        return to_json(said).decode()
+
+    def line(self, index: int) -> int | None:
+        """The line, or row, at which it begins."""
+        return self._records[index].line

@@ -1,0 +1,140 @@
+"""The quick way from rows to events: what passes there is what the careful way makes of the same row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metering.files.mapping import Mapping
+from metering.files.reader import UsageFile
+from metering.ingestion.catalog import Catalog, Listeners, Meter
+from metering.ingestion.events import Sorted
+from metering.ingestion.validation import Judge
+
+HEADER = ["team", "event", "quantity", "unit", "key", "time", "subject", "n", "flag", "text"]
+LISTENERS = {
+    "call": Listeners(frozenset({"call"}), (), False, ()),
+    "size": Listeners(frozenset({"GB"}), (), True, (Meter("n", True, False, {}),)),
+}
+TEAMS = {"acme": 1, "t-acme": 2, **{f"h-{number}": 3 + number for number in range(4)}}
+ANY = st.text(alphabet='a,"\\\0\n é\t1', max_size=3)
+CELLS = st.fixed_dictionaries(
+    {
+        "team": st.sampled_from(["acme", "acme", "acme", "", "nobody"]) | ANY,
+        "event": st.sampled_from(["call", "call", "size", ""]) | ANY,
+        "quantity": st.sampled_from(["1", "1.50", " 2 ", "+3", "-1", "1e3", "", "NaN", "1_0", "٣", "1.0000000000001"]),
+        "unit": st.sampled_from(["call", "", "GB"]) | ANY,
+        "key": st.sampled_from(["a", "b", "", "k" * 256]) | ANY,
+        "time": st.sampled_from(
+            [
+                "2026-10-01T00:00:00Z", "2026-10-01 00:00:00", "2026-10-01 00:00:00.1234567", "2026-10-01T00:00:00.5Z",
+                "2026-10-01 00:00:00Z", "2026-10-01T00:00:00+05:45", "2026-10-01T00:00:00-0700", "2026-10-01 00:00",
+                "1790812800", "1790812800123", "2026-02-30 00:00:00", "2026-10-01 00:00:00.123456x9",
+                "2026-10-01T00:00:00z",
+                "2099-01-01T00:00:00Z", "2026-10-01X00:00:00Z", " 2026-10-01 00:00:00 ",
+                "2026-10-01 00:00:00.123456٣", "",
+            ]
+        ),
+        "subject": ANY,
+        "n": st.sampled_from(["1", "1.0", "", "-2", "x", "1" * 40]),
+        "flag": st.sampled_from(["true", "FALSE", "", "maybe"]),
+        "text": ANY,
+    }
+)  # fmt: skip
+MAPS: list[dict[str, Any]] = [
+    {"team": "team", "key": "key", "quantity": "quantity", "unit": "unit", "subject": "subject"},
+    {"team": {"column": "team", "prefix": "t-"}, "key": ["key", "text"], "key_prefix": "p-"},
+    {"team": {"hash_of": ["team", "text"], "into": 4, "prefix": "h-"}, "key": {"hash_of": ["key", "n"]}},
+    {"team": {"value": "acme"}, "quantity": {"value": 2}, "unit": {"value": "call"}, "key": "key", "key_prefix": "p-"},
+    {"team": {"value": "acme"}, "key": {"value": "always"}, "event": {"value": "call"}},
+]
+PROPERTIES = [
+    {},
+    {"n": {"column": "n", "type": "number"}, "flag": {"column": "flag", "type": "boolean"}},
+    {"n": "n", "text": {"column": "text", "type": "text"}, "always": {"value": True}},
+]
+
+
+def told(result: Sorted) -> tuple[list[Any], list[Any]]:
+    """Everything about facts and rejects but whose way they came."""
+    facts = [
+        (f.index, f.team_id, f.key, f.key_derived, f.key_digest, f.content_digest, f.moment, f.row)
+        for f in result.facts
+    ]
+    rejects = [(r.index, r.team_id, r.reason, r.field, r.message, r.origin.line(r.index)) for r in result.rejects]
+    return facts, rejects
+
+
+def both_ways(path: Path, mapping: Mapping) -> None:
+    file = UsageFile(path, mapping)
+    for piece in file.pieces():
+        batch = file.decoder.decode(piece)
+        judge = Judge(Catalog(TEAMS, LISTENERS))
+        quick, careful = judge.sort_body(batch), judge.sort(batch.events, batch)
+        facts, rejects = told(careful)
+        # Without a time, an event's moment is that of its judge, which is one here.
+        assert told(quick) == (facts, rejects)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    rows=st.lists(CELLS, min_size=1, max_size=25),
+    fields=st.sampled_from(MAPS),
+    properties=st.sampled_from(PROPERTIES),
+    time=st.sampled_from(
+        [{"column": "time", "zone": "UTC"}, {"column": "time"}, {"column": "time", "zone": "Asia/Tokyo"}]
+    ),
+    kind=st.sampled_from(["csv", "jsonl", "parquet"]),
+)
+def test_what_passes_the_quick_way_is_what_the_careful_one_makes(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, str]],
+    fields: dict[str, Any],
+    properties: dict[str, Any],
+    time: dict[str, str],
+    kind: str,
+) -> None:
+    path = tmp_path_factory.mktemp("columns") / "usage"
+    if kind == "csv":
+        sink = io.StringIO()
+        csv.writer(sink, lineterminator="\n").writerows([HEADER, *([row[name] for name in HEADER] for row in rows)])
+        path.write_text(sink.getvalue(), encoding="utf-8", newline="")
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pq.write_table(pa.table({name: [row[name] for row in rows] for name in HEADER}), path)
+    both_ways(path, Mapping.model_validate({"event": "event", "time": time, "properties": properties, **fields}))
+
+
+def test_values_that_are_equal_and_not_alike_are_told_apart(tmp_path: Path) -> None:
+    """1, 1.0 and true are equal in Python."""
+    path = tmp_path / "usage.jsonl"
+    values = ["1", "1.0", "true", '"1"', "null", '"true"', "[1]", "1e0"]
+    path.write_text("".join(f'{{"v": {value}, "key": "k{place}"}}\n' for place, value in enumerate(values)))
+    for kind in (None, "text", "number", "boolean"):
+        fields = {"team": {"value": "acme"}, "event": {"value": "call"}, "key": "key"}
+        both_ways(path, Mapping.model_validate({**fields, "properties": {"v": {"column": "v", "type": kind}}}))
+        both_ways(path, Mapping.model_validate({**fields, "quantity": "v", "key": ["v", "key"]}))
+
+
+def test_typed_columns_of_parquet_come_the_same_both_ways(tmp_path: Path) -> None:
+    path = tmp_path / "usage.parquet"
+    columns = {
+        "key": pa.array([1, 2, None, 2**62]),
+        "quantity": pa.array([Decimal("1.50"), Decimal(0), None, Decimal("-3")], pa.decimal128(38, 12)),
+        "flag": pa.array([True, False, None, True]),
+        "at": pa.array([10**15, 10**15 + 1, 0, None], pa.timestamp("us", "UTC")),
+    }
+    pq.write_table(pa.table(columns), path)
+    fields = {"team": {"value": "acme"}, "event": {"value": "call"}, "key": "key", "quantity": "quantity", "time": "at"}
+    both_ways(path, Mapping.model_validate({**fields, "properties": {"flag": "flag", "key": "key"}}))

@@ -9,7 +9,8 @@
 
 {% macro unmetered_rows(alias) -%}
     jsonb_to_recordset({{ unmetered_setting() }}) as {{ alias }} (
-        team_id integer, meter_id integer, bucket_start timestamptz, dimensions jsonb, event_count bigint, quantity numeric
+        team_id integer, meter_id integer, bucket_start timestamptz, dimensions jsonb, member text, event_count bigint,
+        quantity numeric, passed_quantity_seconds numeric, decided_at timestamptz
     )
 {%- endmacro %}
 

@@ -10,8 +10,13 @@
         queue.meter_id,
         queue.bucket_start,
         {{ dimension_slice('events', 'meters') }} as dimensions,
+        {{ meter_member('events', 'meters') }} as member,
         meters.aggregation,
-        {{ meter_value('events', 'meters') }} as metered_value
+        events.occurred_at,
+        {{ meter_value('events', 'meters') }} as metered_value,
+        case
+            when meters.aggregation in ('latest', 'unique_count') then {{ deciding_event('events', 'meters') }}
+        end as deciding
     {%- if months_at_once %}
     from {{ ref('stg_landing__usage_events') }} as events
     inner join meters on meters.event_name = events.event_name
@@ -37,7 +42,22 @@
         and {{ passes_filters('events', 'meters') }}
 {%- endmacro %}
 
-{#- What a meter measures of its events, over rows of metered_events. -#}
-{% macro measured_quantity() -%}
-    (case min(aggregation) when 'count' then count(*) else coalesce(sum(metered_value), 0) end)::numeric(38, 12)
+{#- What a meter measures of its events, over rows of metered_events: all that its quarter-hours are put together from. -#}
+{% macro measured() -%}
+    count(*)::bigint as event_count,
+    (
+        case min(aggregation)
+            when 'count' then count(*)
+            when 'min' then min(metered_value)
+            when 'max' then max(metered_value)
+            when 'bucketed_max' then max(metered_value)
+            when 'latest' then (max(deciding))[4]::numeric
+            when 'unique_count' then (max(deciding))[4]::numeric
+            else coalesce(sum(metered_value), 0)
+        end
+    )::numeric(38, 12) as quantity,
+    -- A change of level counts from its instant: change by change times the seconds that had passed of the quarter-hour.
+    (sum(metered_value * extract(epoch from occurred_at - bucket_start)) filter (where aggregation = 'weighted_sum'))::numeric(50, 18)
+        as passed_quantity_seconds,
+    (max(occurred_at) filter (where aggregation in ('latest', 'unique_count')))::timestamptz as decided_at
 {%- endmacro %}

@@ -160,7 +160,8 @@ grain as (
         periods.*,
         teams.team_key,
         meters.meter_id,
-        meters.meter_key
+        meters.meter_key,
+        meters.is_additive
     from periods
     inner join teams on teams.team_id = periods.team_id
     cross join meters
@@ -172,13 +173,14 @@ compared as (
         priced_meters.meter_id is not null as is_priced,
         coalesce(events.event_count, 0) as events_landed,
         coalesce(metered.event_count, 0) as events_metered,
-        coalesce(events.quantity, 0) as landed_quantity,
-        coalesce(metered.quantity, 0) as metered_quantity,
+        -- What does not add up has no sum to compare: of it the events are counted, and the bill compared with what was rated.
+        case when grain.is_additive then coalesce(events.quantity, 0) else coalesce(rated.quantity, 0) end as landed_quantity,
+        case when grain.is_additive then coalesce(metered.quantity, 0) else coalesce(rated.quantity, 0) end as metered_quantity,
         coalesce(rated.quantity, 0) as rated_quantity,
         coalesce(billed.quantity, 0) as billed_quantity,
-        coalesce(ledger.quantity, 0) as ledger_quantity,
-        coalesce(submitted.quantity, 0) as submitted_quantity,
-        coalesce(observed.stripe_quantity, 0) as stripe_quantity,
+        case when grain.is_additive then coalesce(ledger.quantity, 0) else coalesce(billed.quantity, 0) end as ledger_quantity,
+        case when grain.is_additive then coalesce(submitted.quantity, 0) else coalesce(billed.quantity, 0) end as submitted_quantity,
+        case when grain.is_additive then coalesce(observed.stripe_quantity, 0) else coalesce(billed.quantity, 0) end as stripe_quantity,
         coalesce(rated.amount, 0) as rated_amount,
         coalesce(billed.amount, 0) as billed_amount,
         observed.verdict as stripe_verdict,

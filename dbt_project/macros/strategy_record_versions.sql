@@ -24,8 +24,11 @@
                 and fresh.meter_id = current_version.meter_id
                 and fresh.bucket_start = current_version.bucket_start
                 and fresh.dimensions = current_version.dimensions
+                and fresh.member = current_version.member
                 and fresh.event_count = current_version.event_count
                 and fresh.quantity = current_version.quantity
+                and fresh.passed_quantity_seconds is not distinct from current_version.passed_quantity_seconds
+                and fresh.decided_at is not distinct from current_version.decided_at
         );
 
     insert into {{ target }} ({{ columns }})
@@ -38,6 +41,7 @@
             and current_version.meter_id = fresh.meter_id
             and current_version.bucket_start = fresh.bucket_start
             and current_version.dimensions = fresh.dimensions
+            and current_version.member = fresh.member
             and current_version.recorded_to = 'infinity'
     )
 {% endmacro %}

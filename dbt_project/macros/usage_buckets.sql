@@ -3,12 +3,44 @@
     date_bin('15 minutes', {{ moment }}, '2000-01-01Z')
 {%- endmacro %}
 
-{#- The value that a meter takes from an event. -#}
+{#- The number that a meter takes from an event; none for those that only tell events or values apart. -#}
 {% macro meter_value(events, meters) -%}
     case
+        when {{ meters }}.aggregation in ('count', 'unique_count') then null
         when {{ meters }}.value_property is null then {{ events }}.quantity
         else ({{ events }}.properties ->> {{ meters }}.value_property)::numeric
+    end * {{ meters }}.multiplier
+{%- endmacro %}
+
+{#- The value that a unique count tells apart, as text; empty for other meters, which have one row a slice. -#}
+{% macro meter_member(events, meters) -%}
+    case
+        when {{ meters }}.aggregation = 'unique_count'
+            then coalesce({{ events }}.properties ->> {{ meters }}.value_property, '')
+        else ''
     end
+{%- endmacro %}
+
+{#-
+    What decides where the last event does (`latest`, and whether a member of a `unique_count` has been removed): the texts sort as
+    the events follow one another. At the same instant the one recorded last wins, then the higher key, so that any order of
+    arrival and any second run decide alike. The fourth text is what it says.
+-#}
+{% macro deciding_event(events, meters) -%}
+    array[
+        {{ sortable_moment(events ~ '.occurred_at') }},
+        {{ sortable_moment(events ~ '.recorded_at') }},
+        {{ events }}.key_digest::text collate "C",
+        case
+            when {{ meters }}.aggregation = 'latest' then ({{ meter_value(events, meters) }})::text
+            when {{ events }}.properties ->> {{ meters }}.operation_property = 'remove' then '0'
+            else '1'
+        end collate "C"
+    ]
+{%- endmacro %}
+
+{% macro sortable_moment(moment) -%}
+    to_char({{ moment }} at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') collate "C"
 {%- endmacro %}
 
 {#- The slice of usage that an event belongs to: the meter's dimensions that it names, as text. -#}

@@ -1,40 +1,141 @@
 {#-
     Usage by a unit of each team's own clock: 'hour', 'day' or 'month'. In an increment, only the queued windows.
 
-    The model that calls it names what it refers to in `depends_on`, since dbt reads the references of a macro only when it runs.
+    A level (weighted_sum) is its mean over the window, and has a row for every window since it first changed, up to the run's
+    horizon. The model that calls this names what it refers to in `depends_on`, since dbt reads the references of a macro only
+    when it runs.
 -#}
 {% macro usage_by_local(unit) -%}
+{%- set step = "interval '1 " ~ unit ~ "'" -%}
 with
 
 usage_known as (
     select * from {{ ref('int_usage_recorded') }}
 ),
 
+meters as (
+    select * from {{ ref('stg_billing__meters') }}
+),
+
 teams as (
     select * from {{ ref('stg_billing__teams') }}
-)
-{%- if is_incremental() %},
+),
+{%- if is_incremental() %}
 
 windows as (
     select distinct team_id, meter_id, {{ unit }}_start from {{ ref('int_usage_windows_queued') }}
-)
+),
 {%- endif %}
 
+usage_combined as (
+    select
+        usage_known.team_id,
+        usage_known.meter_id,
+        meters.aggregation,
+        meters.rounding,
+        meters.precision,
+        teams.time_zone,
+        date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone) as {{ unit }}_start,
+        usage_known.dimensions,
+        {{ combined('meters.aggregation', 'usage_known') }} as quantity,
+        sum(usage_known.event_count) as event_count,
+        max(usage_known.decided_at) as decided_at
+    from usage_known
+    inner join meters on meters.meter_id = usage_known.meter_id
+    inner join teams on teams.team_id = usage_known.team_id
+    {%- if is_incremental() %}
+    inner join windows
+        on windows.team_id = usage_known.team_id
+        and windows.meter_id = usage_known.meter_id
+        and windows.{{ unit }}_start = date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone)
+    {%- endif %}
+    where meters.aggregation <> 'weighted_sum'
+    group by
+        1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'teams') }}
+),
+
+levels as (
+    select
+        usage_known.team_id,
+        usage_known.meter_id,
+        usage_known.dimensions,
+        teams.time_zone,
+        date_trunc('{{ unit }}', min(usage_known.bucket_start), teams.time_zone) as since
+    from meters
+    {%- if is_incremental() %}
+    inner join (select distinct team_id, meter_id from windows) as windows on windows.meter_id = meters.meter_id
+    inner join usage_known
+        on usage_known.team_id = windows.team_id
+        and usage_known.meter_id = windows.meter_id
+    {%- else %}
+    inner join usage_known on usage_known.meter_id = meters.meter_id
+    {%- endif %}
+    inner join teams on teams.team_id = usage_known.team_id
+    where meters.aggregation = 'weighted_sum'
+    group by usage_known.team_id, usage_known.meter_id, usage_known.dimensions, teams.time_zone
+),
+
+level_windows as (
+    select distinct
+        levels.*,
+        date_trunc('{{ unit }}', moment, levels.time_zone) as window_start,
+        {%- if unit == 'hour' %}
+        date_trunc('hour', moment, levels.time_zone) + interval '1 hour' as window_end
+        {%- else %}
+        date_add(date_trunc('{{ unit }}', moment, levels.time_zone), {{ step }}, levels.time_zone) as window_end
+        {%- endif %}
+    from levels
+    cross join lateral generate_series(
+        levels.since,
+        (select max(recorded_until) from {{ source('billing', 'metering_runs') }}),
+        {% if unit == 'hour' %}interval '15 minutes'{% else %}{{ step }}, levels.time_zone{% endif %}
+    ) as moment
+),
+
+usage_levelled as (
+    select
+        level_windows.team_id,
+        level_windows.meter_id,
+        level_windows.window_start,
+        level_windows.time_zone,
+        level_windows.dimensions,
+        sum({{ quantity_seconds('usage_known', 'level_windows.window_start', 'level_windows.window_end') }})
+        / extract(epoch from level_windows.window_end - level_windows.window_start) as quantity,
+        coalesce(sum(usage_known.event_count) filter (where usage_known.bucket_start >= level_windows.window_start), 0) as event_count
+    from level_windows
+    {%- if is_incremental() %}
+    inner join windows
+        on windows.team_id = level_windows.team_id
+        and windows.meter_id = level_windows.meter_id
+        and windows.{{ unit }}_start = level_windows.window_start
+    {%- endif %}
+    inner join usage_known
+        on usage_known.team_id = level_windows.team_id
+        and usage_known.meter_id = level_windows.meter_id
+        and usage_known.dimensions = level_windows.dimensions
+        and usage_known.bucket_start < level_windows.window_end
+    group by 1, 2, 3, 4, 5, level_windows.window_end
+)
+
 select
-    usage_known.team_id,
-    usage_known.meter_id,
-    date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone)::timestamptz as {{ unit }}_start,
-    date_trunc('{{ unit }}', usage_known.bucket_start at time zone teams.time_zone)::timestamp as local_{{ unit }},
-    usage_known.dimensions,
-    sum(usage_known.quantity)::numeric(38, 12) as quantity,
-    sum(usage_known.event_count)::bigint as event_count
-from usage_known
-inner join teams on teams.team_id = usage_known.team_id
-{%- if is_incremental() %}
-inner join windows
-    on windows.team_id = usage_known.team_id
-    and windows.meter_id = usage_known.meter_id
-    and windows.{{ unit }}_start = date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone)
-{%- endif %}
-group by 1, 2, 3, 4, 5
+    team_id,
+    meter_id,
+    {{ unit }}_start::timestamptz as {{ unit }}_start,
+    ({{ unit }}_start at time zone time_zone)::timestamp as local_{{ unit }},
+    dimensions,
+    ({{ rounded_quantity(finished('aggregation', 'usage_combined'), 'usage_combined') }})::numeric(38, 12) as quantity,
+    sum(event_count)::bigint as event_count
+from usage_combined
+group by team_id, meter_id, {{ unit }}_start, time_zone, dimensions, aggregation, rounding, precision
+union all
+select
+    usage_levelled.team_id,
+    usage_levelled.meter_id,
+    usage_levelled.window_start,
+    (usage_levelled.window_start at time zone usage_levelled.time_zone)::timestamp,
+    usage_levelled.dimensions,
+    ({{ rounded_quantity('usage_levelled.quantity', 'meters') }})::numeric(38, 12),
+    usage_levelled.event_count::bigint
+from usage_levelled
+inner join meters on meters.meter_id = usage_levelled.meter_id
 {%- endmacro %}

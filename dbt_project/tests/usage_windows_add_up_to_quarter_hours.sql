@@ -1,5 +1,5 @@
 {{ config(tags=['usage']) }}
--- For each month of usage that was touched, the hours, the days and the month add up to its quarter-hours.
+-- For each month of usage that was touched, of a meter that adds up, the hours, the days and the month add up to its quarter-hours.
 with
 
 touched as (
@@ -10,6 +10,7 @@ touched as (
         date_trunc('month', windows.month_start + interval '40 days', teams.time_zone) as month_end
     from {{ ref('int_usage_windows_queued') }} as windows
     inner join {{ ref('stg_billing__teams') }} as teams on teams.team_id = windows.team_id
+    inner join {{ ref('stg_billing__meters') }} as meters on meters.meter_id = windows.meter_id and meters.is_additive
 ),
 
 totals as (

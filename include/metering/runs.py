@@ -59,6 +59,7 @@ def open_run(
             if one(connection, SQL["buckets_exist"])["found"]:
                 connection.execute(SQL["queue_range_of_buckets"], run)
         connection.execute(SQL["queue_periods_of_buckets"], run)
+        connection.execute(SQL["queue_periods_of_levels"], run)
         connection.execute(SQL["queue_periods_of_changes"], run)
         connection.execute(SQL["queue_open_periods_for_adjustments"], run)
         connection.execute(SQL["count_queue"], run)

@@ -134,6 +134,19 @@ JOIN billing.buckets_to_meter AS buckets
     AND buckets.bucket_start >= periods.period_start AND buckets.bucket_start < periods.period_end
 ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
 
+-- name: queue_periods_of_levels
+-- A level is carried from period to period: where it changed, every later period changes too.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+FROM billing.billing_periods AS periods
+JOIN (
+    SELECT team_id, min(bucket_start) AS changed_at
+    FROM billing.buckets_to_meter JOIN billing.meters USING (meter_id)
+    WHERE meters.aggregation = 'weighted_sum'
+    GROUP BY team_id
+) AS levels ON levels.team_id = periods.team_id AND levels.changed_at < periods.period_end
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+
 -- name: queue_periods_of_changes
 -- Periods that began, and those whose subscription, plan or prices were recorded since.
 INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)

@@ -7,7 +7,7 @@
         pre_hook='{{ plan_for_sets() if queued_buckets() | int > 20000 }}',
         post_hook='analyze {{ this }}',
         indexes=[
-            {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'recorded_from'], 'unique': true},
+            {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'member', 'recorded_from'], 'unique': true},
         ],
     )
 }}
@@ -41,9 +41,9 @@ select
     meter_id,
     bucket_start,
     dimensions,
-    count(*)::bigint as event_count,
-    {{ measured_quantity() }} as quantity,
+    member,
+    {{ measured() }},
     (select recorded_until from horizon)::timestamptz as recorded_from,
     'infinity'::timestamptz as recorded_to
 from metered_events
-group by team_id, meter_id, bucket_start, dimensions
+group by team_id, meter_id, bucket_start, dimensions, member

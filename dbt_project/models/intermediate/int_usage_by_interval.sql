@@ -1,6 +1,7 @@
 {{ config(tags=['deploy']) }}
 
--- Usage of a period, cut wherever any price of the meter changes: within an interval each slice has one price version.
+-- Usage of a period, cut wherever any price of the meter changes: within an interval each slice has one price version. A slice
+-- is one row, but for meters that tell members or buckets apart: those stay apart until they are put together (combine_usage.sql).
 with
 
 segments as (
@@ -9,6 +10,14 @@ segments as (
 
 usage_known as (
     select * from {{ ref('int_usage_known') }}
+),
+
+meters as (
+    select * from {{ ref('stg_billing__meters') }}
+),
+
+teams as (
+    select * from {{ ref('stg_billing__teams') }}
 ),
 
 starts as (
@@ -53,14 +62,23 @@ select
     intervals.meter_id,
     intervals.interval_from,
     usage_known.dimensions,
-    sum(usage_known.quantity) as quantity,
-    sum(usage_known.event_count) as event_count
+    usage_known.member,
+    {{ bucket_window('usage_known', 'meters', 'teams') }} as bucket_window,
+    case meters.aggregation
+        when 'weighted_sum'
+            then sum({{ quantity_seconds('usage_known', 'intervals.interval_from', 'intervals.interval_until') }})
+        else {{ combined('meters.aggregation', 'usage_known') }}
+    end as quantity,
+    sum(usage_known.event_count) filter (where usage_known.bucket_start >= intervals.interval_from) as event_count,
+    max(usage_known.decided_at) as decided_at
 from intervals
+inner join meters on meters.meter_id = intervals.meter_id
+inner join teams on teams.team_id = intervals.team_id
 inner join usage_known
     on usage_known.team_id = intervals.team_id
     and usage_known.meter_id = intervals.meter_id
-    and usage_known.bucket_start >= intervals.interval_from
     and usage_known.bucket_start < intervals.interval_until
+    and (usage_known.bucket_start >= intervals.interval_from or meters.aggregation = 'weighted_sum')
 group by
     intervals.team_id,
     intervals.subscription_key,
@@ -69,4 +87,7 @@ group by
     intervals.plan_from,
     intervals.meter_id,
     intervals.interval_from,
-    usage_known.dimensions
+    usage_known.dimensions,
+    usage_known.member,
+    bucket_window,
+    meters.aggregation

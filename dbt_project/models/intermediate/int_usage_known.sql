@@ -8,8 +8,11 @@ select
     meter_id,
     bucket_start,
     dimensions,
+    member,
     event_count,
-    quantity
+    quantity,
+    passed_quantity_seconds,
+    decided_at
 from {{ ref('int_usage_recorded') }}
 where {{ unmetered_setting() }} is null
 union all
@@ -18,8 +21,11 @@ select
     meter_id,
     bucket_start,
     dimensions,
+    member,
     event_count,
-    quantity
+    quantity,
+    passed_quantity_seconds,
+    decided_at
 from {{ ref('int_usage_buckets') }}
 where {{ unmetered_setting() }} is not null
     and recorded_to = 'infinity'
@@ -33,7 +39,10 @@ select
     meter_id,
     bucket_start,
     dimensions,
+    member,
     event_count,
-    quantity::numeric(38, 12) as quantity
+    quantity::numeric(38, 12) as quantity,
+    passed_quantity_seconds::numeric(50, 18) as passed_quantity_seconds,
+    decided_at
 from {{ unmetered_rows('unmetered') }}
 where quantity is not null

@@ -19,7 +19,9 @@ select distinct on (
     usage_by_interval.plan_from,
     usage_by_interval.meter_id,
     usage_by_interval.interval_from,
-    usage_by_interval.dimensions
+    usage_by_interval.dimensions,
+    usage_by_interval.member,
+    usage_by_interval.bucket_window
 )
     usage_by_interval.team_id,
     usage_by_interval.subscription_key,
@@ -27,8 +29,11 @@ select distinct on (
     usage_by_interval.meter_id,
     usage_by_interval.interval_from,
     usage_by_interval.dimensions,
+    usage_by_interval.member,
+    usage_by_interval.bucket_window,
     usage_by_interval.quantity,
     usage_by_interval.event_count,
+    usage_by_interval.decided_at,
     segments.price_version_id,
     segments.segment_from
 from usage_by_interval
@@ -51,5 +56,7 @@ order by
     usage_by_interval.meter_id,
     usage_by_interval.interval_from,
     usage_by_interval.dimensions,
+    usage_by_interval.member,
+    usage_by_interval.bucket_window,
     segments.matched_dimensions desc nulls last,
     segments.price_key asc

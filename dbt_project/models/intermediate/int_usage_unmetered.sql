@@ -22,10 +22,10 @@ measured as (
         meter_id,
         bucket_start,
         dimensions,
-        count(*)::bigint as event_count,
-        {{ measured_quantity() }} as quantity
+        member,
+        {{ measured() }}
     from metered_events
-    group by team_id, meter_id, bucket_start, dimensions
+    group by team_id, meter_id, bucket_start, dimensions, member
 )
 
 select
@@ -33,8 +33,11 @@ select
     meter_id,
     bucket_start,
     dimensions,
+    member,
     event_count,
-    quantity
+    quantity,
+    passed_quantity_seconds,
+    decided_at
 from measured
 union all
 select
@@ -42,6 +45,9 @@ select
     meter_id,
     bucket_start,
     null as dimensions,
+    null as member,
     null as event_count,
-    null as quantity
+    null as quantity,
+    null as passed_quantity_seconds,
+    null as decided_at
 from queue

@@ -20,9 +20,10 @@ outside_periods as (
         usage_known.team_id,
         usage_known.meter_id,
         usage_known.dimensions,
-        sum(usage_known.quantity) as quantity,
+        sum(usage_known.quantity) filter (where meters.is_additive) as quantity,
         sum(usage_known.event_count) as event_count
     from usage_known
+    inner join {{ ref('stg_billing__meters') }} as meters on meters.meter_id = usage_known.meter_id
     where not exists (
         select 1
         from periods

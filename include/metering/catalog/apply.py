@@ -98,7 +98,9 @@ def _values(catalog: Catalog) -> dict[str, Jsonb]:
     prices = [(plan, price) for plan in catalog.plans for price in plan.prices]
     versions = [(price, version) for _, price in prices for version in price.versions]
     return {
-        "meters": _numbered([meter.model_dump(mode="json") for meter in catalog.meters]),
+        "meters": _numbered(
+            [{**meter.model_dump(mode="json"), "parameters": meter.parameters} for meter in catalog.meters]
+        ),
         "plans": _numbered([plan.model_dump(mode="json", include={"plan", "name"}) for plan in catalog.plans]),
         "prices": _numbered([_price(plan, price) for plan, price in prices]),
         "versions": _numbered([_version(price, version) for price, version in versions]),

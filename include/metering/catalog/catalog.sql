@@ -10,10 +10,13 @@ SELECT landing.record_now();
 -- Meters that are known with another definition. What they measured was measured by the old one, so it may not change.
 SELECT known.meter_key AS key
 FROM jsonb_to_recordset(%(meters)s) AS said (
-    meter text, event text, aggregation text, unit text, dimensions jsonb, value_property text, allow_negative boolean)
+    meter text, event text, aggregation text, unit text, dimensions jsonb, value_property text, filters jsonb,
+    parameters jsonb, allow_negative boolean)
 JOIN billing.meters AS known ON known.meter_key = said.meter
-WHERE (known.event_name, known.aggregation, known.unit, to_jsonb(known.dimensions), known.allow_negative)
-      IS DISTINCT FROM (said.event, said.aggregation, said.unit, said.dimensions, said.allow_negative)
+WHERE (known.event_name, known.aggregation, known.unit, to_jsonb(known.dimensions), known.filters, known.parameters,
+       known.allow_negative)
+      IS DISTINCT FROM (said.event, said.aggregation, said.unit, said.dimensions, said.filters, said.parameters,
+                        said.allow_negative)
    OR known.value_property IS DISTINCT FROM said.value_property
 ORDER BY 1;
 
@@ -31,12 +34,13 @@ ORDER BY 1;
 -- name: add_meters
 -- Meters that are new, in the order of the file.
 INSERT INTO billing.meters (
-    meter_key, meter_name, event_name, aggregation, unit, dimensions, value_property, allow_negative)
+    meter_key, meter_name, event_name, aggregation, unit, dimensions, value_property, filters, parameters, allow_negative)
 SELECT said.meter, said.name, said.event, said.aggregation, said.unit,
-       ARRAY(SELECT jsonb_array_elements_text(said.dimensions)), said.value_property, said.allow_negative
+       ARRAY(SELECT jsonb_array_elements_text(said.dimensions)), said.value_property, said.filters,
+       said.parameters, said.allow_negative
 FROM jsonb_to_recordset(%(meters)s) AS said (
     place integer, meter text, name text, event text, aggregation text, unit text, dimensions jsonb, value_property text,
-    allow_negative boolean)
+    filters jsonb, parameters jsonb, allow_negative boolean)
 WHERE NOT EXISTS (SELECT FROM billing.meters AS known WHERE known.meter_key = said.meter)
 ORDER BY said.place
 RETURNING meter_key AS key;

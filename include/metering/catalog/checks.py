@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 Location = tuple[int | str, ...]
 Mistake = tuple[Location, str]
 
-AGGREGATIONS = ("count", "sum")
-MODELS = ("flat", "per_unit", "graduated", "volume")
-LATER_AGGREGATIONS = (
-    "min", "max", "average", "latest", "unique_count", "weighted_sum", "bucketed_max", "bucketed_sum",
+AGGREGATIONS = (
+    "count", "sum", "min", "max", "average", "latest", "unique_count", "weighted_sum", "bucketed_max", "bucketed_sum",
 )  # fmt: skip
+MODELS = ("flat", "per_unit", "graduated", "volume")
 LATER_MODELS = ("package", "percentage", "graduated_percentage", "dynamic")
 
 
@@ -67,14 +66,24 @@ def _twice(part: str, field: str, items: Iterable[Any]) -> Iterator[Mistake]:
 
 
 def _meter(place: Location, meter: Meter) -> Iterator[Mistake]:
-    if meter.aggregation in LATER_AGGREGATIONS:
-        yield (*place, "aggregation"), f"{meter.aggregation} meters are not computed yet: only count and sum are"
-    elif meter.aggregation not in AGGREGATIONS:
-        yield (*place, "aggregation"), f"{meter.aggregation} is no aggregation: use count or sum"
+    if meter.aggregation not in AGGREGATIONS:
+        yield (*place, "aggregation"), f"{meter.aggregation} is no aggregation: use one of {', '.join(AGGREGATIONS)}"
     if len(set(meter.dimensions)) < len(meter.dimensions):
         yield (*place, "dimensions"), "a dimension stands here twice"
     if meter.aggregation == "count" and meter.value_property:
         yield (*place, "value_property"), "a count takes no value: it counts events"
+    if meter.aggregation == "unique_count" and not meter.value_property:
+        yield place, "a unique_count names the property whose values it counts: value_property"
+    if meter.aggregation.startswith("bucketed_") != (meter.bucket is not None):
+        yield (*place, "bucket"), "a bucketed meter says hour or day, and no other meter does"
+    if meter.operation_property and meter.aggregation != "unique_count":
+        yield (*place, "operation_property"), "only a unique_count adds and removes"
+    if meter.multiplier is not None and meter.aggregation in ("count", "unique_count"):
+        yield (*place, "multiplier"), f"a {meter.aggregation} has no value to multiply"
+    if meter.multiplier == 0:
+        yield (*place, "multiplier"), "times nothing would be nothing"
+    if meter.precision is not None and meter.rounding is None:
+        yield (*place, "precision"), "a precision needs a rounding: round, up or down"
 
 
 def _price(place: Location, price: Price, meters: dict[str, Meter]) -> Iterator[Mistake]:

@@ -79,7 +79,13 @@ class Part(BaseModel):
 
 
 class Meter(Part):
-    """What is measured: which events, how they add up, by which properties usage is told apart."""
+    """What is measured: which events, how they are aggregated, by which properties usage is told apart.
+
+    `filters` lists, for a property, the values that count. `multiplier` is applied to each value before it is
+    aggregated; `rounding` to what was measured in a window or period, to `precision` digits after the point (negative:
+    before it). `bucket` is of bucketed meters, `operation_property` of unique counts: where it says `remove`, the value
+    goes.
+    """
 
     meter: Text
     name: Text
@@ -88,7 +94,25 @@ class Meter(Part):
     unit: Text
     dimensions: tuple[Text, ...] = ()
     value_property: Text | None = None
+    filters: Mapping[Text, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    multiplier: Amount | None = None
+    bucket: Literal["hour", "day"] | None = None
+    operation_property: Text | None = None
+    rounding: Literal["round", "up", "down"] | None = None
+    precision: Annotated[int, Field(ge=-12, le=12)] | None = None
     allow_negative: bool = False
+
+    @property
+    def parameters(self) -> dict[str, str | int]:
+        """What not every meter has, as it is kept: only what was said."""
+        said: dict[str, str | int | None] = {
+            "multiplier": None if self.multiplier is None else format(self.multiplier.normalize(), "f"),
+            "bucket": self.bucket,
+            "operation_property": self.operation_property,
+            "rounding": self.rounding,
+            "precision": (self.precision or 0) if self.rounding else None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class Tier(Part):

@@ -36,11 +36,13 @@ def test_a_date_is_the_midnight_with_which_it_begins_where_the_team_is(file: Pat
     [
         (
             "aggregation: sum",
-            "aggregation: max",
-            "meters → api_calls → aggregation",
-            "max meters are not computed yet",
+            "aggregation: bucketed_max",
+            "meters → api_calls → bucket",
+            "a bucketed meter says hour or day",
         ),
         ("aggregation: sum", "aggregation: total", "meters → api_calls → aggregation", "total is no aggregation"),
+        ("aggregation: sum", "aggregation: unique_count", "meters → api_calls", "names the property whose values"),
+        ("aggregation: sum", "aggregation: sum, precision: 2", "meters → api_calls → precision", "needs a rounding"),
         (
             "model: graduated",
             "model: package",

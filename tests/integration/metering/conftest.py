@@ -39,8 +39,8 @@ class House:
     def meter(self, key: str, event: str, aggregation: str = "sum", dims: tuple[str, ...] = (), **more: Any) -> int:
         return self.value(
             "insert into billing.meters (meter_key, meter_name, event_name, aggregation, unit, dimensions,"
-            " value_property) values (%s, %s, %s, %s, 'unit', %s, %s) returning meter_id",
-            key, key, event, aggregation, list(dims), more.get("value_property"),
+            " value_property, parameters) values (%s, %s, %s, %s, 'unit', %s, %s, %s) returning meter_id",
+            key, key, event, aggregation, list(dims), more.get("value_property"), Jsonb(more.get("parameters", {})),
         )  # fmt: skip
 
     def plan(self, key: str) -> int:

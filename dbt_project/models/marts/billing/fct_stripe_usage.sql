@@ -12,7 +12,7 @@
     )
 }}
 
--- What Stripe should have. A window is a UTC day, which is how Stripe's summaries group, cut where a billing period ends.
+-- What Stripe should have of the meters that add up; of others it gets the bill's amounts. A window is a UTC day, which is how Stripe's summaries group, cut where a billing period ends.
 with
 
 usage_known as (
@@ -42,6 +42,9 @@ inner join priced
     on priced.team_id = periods.team_id
     and priced.subscription_key = periods.subscription_key
     and priced.period_start = periods.period_start
+inner join {{ ref('stg_billing__meters') }} as meters
+    on meters.meter_id = priced.meter_id
+    and meters.is_additive
 inner join usage_known
     on usage_known.team_id = periods.team_id
     and usage_known.meter_id = priced.meter_id

@@ -31,7 +31,7 @@ def connect(
         )
     except psycopg.OperationalError as error:
         raise BillingError(
-            f"PostgreSQL can't be reached: {str(error).strip().splitlines()[-1]}",
+            f"PostgreSQL can't be reached: {str(error).strip().splitlines()[0].removeprefix('connection failed: ')}.",
             "Run `./billing up`, or check DATABASE_URL.",
         ) from error
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from metering.errors import BillingError
 from metering.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_LEFT_LOCKS = "ignore:resource_tracker:UserWarning"
 
 
 @dataclass
@@ -58,6 +61,10 @@ def build(select: str, settings: Settings | None = None, command: str = "build",
     target.mkdir(parents=True, exist_ok=True)
     _share_what_was_parsed(target)
     os.environ.update(environment(settings))
+
+    # A task ends without the clean-up that would free dbt's locks, and what watches over them would say so in red.
+    if _LEFT_LOCKS not in sys.warnoptions:
+        sys.warnoptions.append(_LEFT_LOCKS)
 
     # Importing dbt takes seconds: only who builds pays for it.
     from dbt.cli.main import dbtRunner

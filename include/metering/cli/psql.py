@@ -17,9 +17,13 @@ def psql(context: typer.Context) -> None:
     It is PostgreSQL's own; all arguments are passed on to it.
     """
     from metering import settings
+    from metering.errors import BillingError
     from metering.processes import postgres
 
-    url = urlsplit(settings.load().database_url)
+    current = settings.load()
+    if current.embedded_postgres and not postgres.running(current.postgres_data):
+        raise BillingError("PostgreSQL does not run.", "Start it with `./billing up`.")
+    url = urlsplit(current.database_url)
     # The password goes by the environment: every user of the machine can read a command line.
     password = {"PGPASSWORD": unquote(url.password)} if url.password else {}
     host = url.netloc.rpartition("@")[2]

@@ -94,7 +94,9 @@ def report(outcome: Outcome, settings: Settings) -> None:
     )
     print()
     table(
-        ((stage, f"{seconds:.1f}") for stage, seconds in outcome.stages), headers=("stage", "seconds"), title="Stages"
+        ((stage, f"{seconds:.1f}") for stage, seconds in outcome.stages),
+        headers=("stage", "seconds"),
+        title="Stages (some run side by side)",
     )
     print()
     events = outcome.events
@@ -105,8 +107,8 @@ def report(outcome: Outcome, settings: Settings) -> None:
         )
     submitted = outcome.submissions
     print(
-        f"{submitted['sent']} submissions sent to Stripe now, {submitted['confirmed']} confirmed by its own totals "
-        f"({submitted['sent_in_all']} and {submitted['confirmed_in_all']} since ever)."
+        f"{submitted['sent']} submissions sent to Stripe now, {submitted['confirmed']} confirmed by Stripe's own "
+        f"totals; since the first run {submitted['sent_in_all']} and {submitted['confirmed_in_all']}."
     )
     right = len(outcome.bills) - len(outcome.wrong_bills)
     print(f"{right} of {len(outcome.bills)} bills are exactly what was expected.")
@@ -114,8 +116,12 @@ def report(outcome: Outcome, settings: Settings) -> None:
     table(system.directions(settings).items())
     table(
         (
-            ("Bills", "./billing psql -c 'select * from marts.fct_bills'"),
-            ("Their lines", "./billing psql -c 'select * from marts.fct_bill_lines'"),
+            (
+                "Bills",
+                "./billing psql -c 'select team_key, period_label, currency, total, status from marts.fct_bills'",
+            ),
+            ("Their lines", "docs/finance.md has the questions, with their SQL"),
+            ("Send usage", "./billing keys create acme, then docs/ingestion.md"),
             ("dbt", "./billing dbt ls"),
             ("Stop", "./billing down"),
         )

@@ -250,6 +250,8 @@ def down(settings: Settings, say: Say = lambda _: None) -> list[str]:
     if not settings.home.exists():
         return []
     with _one_at_a_time(settings, say):
+        if supervisor.running(settings, "airflow-scheduler"):
+            say("Stopping: the scheduler first, which lets running tasks end for up to 20 seconds.")
         names = [part.name for part in [*airflow_components(settings), *services(settings)]]
         # Also what an earlier configuration started and this one does not know.
         names += [path.stem for path in settings.run.glob("*.json") if path.stem not in names]

@@ -96,10 +96,16 @@ class House:
                 " first_occurred_at, last_occurred_at) values (%s, 'test', 1, 0, 0, %s, %s) returning batch_id",
                 recorded, at, at,
             )  # fmt: skip
+            digest = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16])
+            self.connection.execute(
+                "insert into landing.event_keys (team_id, key_digest, content_digest, occurred_at)"
+                " values (%s, %s, %s, %s)",
+                (self.teams[team], digest, digest, at),
+            )
             self.connection.execute(
                 "insert into landing.usage_events (team_id, occurred_at, key_digest, event_key, event_name, quantity,"
                 " properties, batch_id, recorded_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (self.teams[team], at, uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16]), key, name,
+                (self.teams[team], at, digest, key, name,
                  Decimal(quantity), Jsonb(properties), batch, recorded),
             )  # fmt: skip
 

@@ -69,12 +69,21 @@ def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     assert "No such command 'bill'" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["psql", "airflow", "dbt"])
-def test_the_real_tools_say_what_is_missing_before_the_first_up(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "missing", "cure"),
+    [
+        ("psql", "PostgreSQL does not run.", "Start it with `./billing up`"),
+        ("airflow", "is missing.", "Run `./billing up` once"),
+        ("dbt", "is missing.", "Run `./billing up` once"),
+    ],
+)
+def test_the_real_tools_say_what_is_missing_before_the_first_up(
+    tmp_path: Path, name: str, missing: str, cure: str
+) -> None:
     done = billing(tmp_path, name)
     assert done.returncode == 1
-    assert "is missing." in done.stderr
-    assert "Run `./billing up` once" in done.stderr
+    assert missing in done.stderr
+    assert cure in done.stderr
     assert "Traceback" not in done.stderr
 
 

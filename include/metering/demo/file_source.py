@@ -6,9 +6,11 @@ readers, counts the first row of each key, adds up in Decimal and asks the oracl
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -104,19 +106,39 @@ def usage_of(path: Path, fields: Mapping[str, Any], catalog: Mapping[str, Any]) 
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[Row]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="", errors="replace") as lines:
-        if any(suffix in (".jsonl", ".ndjson", ".json") for suffix in path.suffixes):
-            for line in lines:
-                try:
-                    yield json.loads(line, parse_float=Decimal)
-                except ValueError:
-                    continue
-        else:
-            for row in csv.DictReader(lines, delimiter=delimiter):
-                # A row with another number of cells than the header is no row.
-                if None not in row and None not in row.values():
-                    yield row
+    lines = _lines(path)
+    if lines and lines[0].lstrip().startswith(b"{"):
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                yield json.loads(line.decode(), parse_float=Decimal)
+        return
+    header = [name.strip() for name in _cells(lines[0].decode(), delimiter)] if lines else []
+    place = 1
+    while place < len(lines):
+        # A quoted text may go on over lines; a quote that is never closed makes one bad row of its own line.
+        end = place + 1
+        while b"".join(lines[place:end]).count(b'"') % 2 and end < min(len(lines), place + 1000):
+            end += 1
+        try:
+            cells = _cells("".join(line.decode() for line in lines[place:end]), delimiter)
+        except (UnicodeDecodeError, csv.Error):
+            cells = []
+        whole = len(cells) == len(header)
+        if whole:
+            yield dict(zip(header, cells, strict=True))
+        place = end if whole else place + 1
+
+
+def _lines(path: Path) -> list[bytes]:
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [line.rstrip(b"\r") + b"\n" for line in lines if line.strip()]
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
 
 
 def _value(spec: Any, row: Row) -> Any:

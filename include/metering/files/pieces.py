@@ -16,6 +16,8 @@ PIECE_BYTES = 8 * 1024 * 1024
 """Bytes after which a piece ends though it has fewer lines."""
 MAX_LINE = 8 * 1024 * 1024
 """Bytes. A longer line is no line of a usage file."""
+SHOWN_OF_LONG = 1000
+"""Bytes that are kept of one."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\n")
 
@@ -33,6 +35,8 @@ class Piece(NamedTuple):
     """How many lines, or rows, it is."""
     repeats: dict[int, int]
     """Of an access log: which of its lines say what a line before them said, as index to the how-manieth it is."""
+    too_long: bool = False
+    """It is one line that is too long to be read; `content` is how it begins."""
 
 
 Whole = Callable[[bytes, int, bool], int]
@@ -46,7 +50,7 @@ def cut(
 
     What was good before a damage comes first, then the `BillingError`.
     """
-    cutter = _Cutter(content, piece, first, after, whole)
+    cutter = _Cutter(piece, first, after, whole)
     skip = after
     blocks = without_mark(content.blocks())
     while True:
@@ -74,15 +78,23 @@ def without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Cutter:
-    def __init__(self, content: Content, piece: int, first: int, position: int, whole: Whole | None) -> None:
+    def __init__(self, piece: int, first: int, position: int, whole: Whole | None) -> None:
         self.number, self._position = first, position
-        self._path, self._piece, self._whole = content.path, piece, whole
+        self._piece, self._whole = piece, whole
         self._buffer = bytearray()
         self._lines = 0  # line ends in the buffer
         self._wanted, self._bytes = piece, PIECE_BYTES
+        self._long: bytes | None = None  # how the line begins that is too long, while its end is looked for
 
     def take(self, block: bytes) -> Iterator[Piece]:
         """Add a block and yield the pieces that are complete."""
+        if self._long is not None:
+            end = block.find(b"\n") + 1
+            self._position += end or len(block)
+            if not end:
+                return
+            block = block[end:]
+            yield self._too_long()
         self._buffer += block
         self._lines += block.count(b"\n")
         while self._lines and (self._lines >= self._wanted or len(self._buffer) >= self._bytes):
@@ -90,10 +102,14 @@ class _Cutter:
             if made is not None:
                 yield made
         if not self._lines and len(self._buffer) > MAX_LINE:
-            raise BillingError(f"Line {self.number} of {self._path} has more than {MAX_LINE} bytes.", "Check the file.")
+            self._long = bytes(self._buffer[:SHOWN_OF_LONG])
+            self._position += len(self._buffer)
+            self._buffer.clear()
 
     def take_all(self, at_end: bool = False) -> Iterator[Piece]:
         """Yield what is left; a last line without an end is one where the file ends, else it is cut off."""
+        if self._long is not None:
+            yield self._too_long()
         while self._lines > self._wanted:
             made = self._make(self._end_of(self._wanted), at_end=False)
             if made is not None:
@@ -103,6 +119,11 @@ class _Cutter:
             made = self._make(end, at_end=at_end)
             if made is not None:
                 yield made
+
+    def _too_long(self) -> Piece:
+        content, self._long = self._long or b"", None
+        self.number += 1
+        return Piece(self.number - 1, content, self._position, 1, {}, too_long=True)
 
     def _end_of(self, lines: int) -> int:
         if lines == self._lines:

@@ -51,6 +51,11 @@ class Decoder:
 
     def decode(self, piece: Piece) -> Batch:
         """The events of a piece."""
+        if piece.too_long:
+            reason = Malformed("line_too_long", None, f"The line has more than {MAX_LINE} bytes.")
+            (beginning,) = lines_of(piece.content, piece.first)
+            record = Record(piece.first, reason, f"{beginning.text} …")
+            return Batch(None, lambda: [record], lambda _: reason, holds_escapes=True)
         if self.mapping is None:
             return _whole_events(piece)
         if self.kind == "csv":

@@ -102,6 +102,20 @@ def test_json_lines_land_with_and_without_a_map(landing: Landing, connection: Co
     assert row == {"quantity": Decimal("12345678901234567890.5"), "p": '{"n": 12345678901234567890.5}'}
 
 
+def test_a_line_that_is_too_long_is_kept_apart_and_the_others_land(
+    landing: Landing, connection: Connection, tmp_path: Path
+) -> None:
+    good = '{"team": "acme", "event": "call", "idempotency_key": "%s", "time": "2026-10-01T00:00:00Z"}'
+    long = '{"team": "acme", "event": "call", "subject": "' + "x" * 20_000_000 + '"}'
+    path = write(tmp_path, "\n".join([good % "a", long, good % "b", long]), "usage.jsonl")
+    tally = import_file(landing, path)
+    assert (tally.accepted, tally.quarantined) == (2, 2)
+    held = connection.execute("SELECT * FROM landing.quarantined_events ORDER BY line").fetchall()
+    assert [(row["line"], row["reason"]) for row in held] == [(2, "line_too_long"), (4, "line_too_long")]
+    assert all(len(row["payload"]) < 1100 and row["payload"].startswith('{"team"') for row in held)
+    assert import_file(landing, path, again=True).accepted == 0
+
+
 def test_a_file_with_a_header_alone_is_said(landing: Landing, tmp_path: Path) -> None:
     with pytest.raises(BillingError, match="a header and no rows"):
         import_file(landing, write(tmp_path, HEADER))

@@ -73,6 +73,23 @@ def test_a_gzip_of_the_same_file_is_the_same_usage(source: FileSource, tmp_path:
     assert packed[0].dimensions == {"model": "m1"}
 
 
+def test_what_the_import_reads_the_pass_reads_too(source: FileSource, tmp_path: Path) -> None:
+    """A mark of UTF-8, blanks in the header, a quote that is never closed, a text over two lines, broken bytes."""
+    catalog = source.catalog.model_dump()
+    plain = list(usage_of(tmp_path / "usage.csv", source._content, catalog))
+    header, *rows = ROWS.splitlines()
+    odd = [
+        "\ufeff" + header.replace(",", " , "),
+        '2023-11-16 18:15:40.0000000,"5,a',
+        *rows[:4],
+        '2023-11-16 18:15:41.0000000,7,"nobody',
+        ' at all"',
+        *rows[4:],
+    ]
+    (tmp_path / "odd.csv").write_bytes("\r\n".join(odd).encode() + b"\r\n2023-11-16 18:15:42.0000000,1,\xff\r\n")
+    assert list(usage_of(tmp_path / "odd.csv", source._content, catalog)) == plain
+
+
 def test_a_map_without_a_catalog_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text(MAP.replace("catalog: catalog.yaml\n", ""))
     (tmp_path / "usage.csv").write_text(ROWS)

@@ -10,6 +10,9 @@ from psycopg.rows import DictRow, dict_row
 from metering import settings as settings_module
 from metering.errors import BillingError
 
+UNREACHABLE = (psycopg.OperationalError, psycopg.ProgrammingError)
+"""What connecting raises: the second for an address that can't be understood."""
+
 
 def connect(
     url: str | None = None, *, application: str = "billing", autocommit: bool = True
@@ -29,11 +32,16 @@ def connect(
             options="-c timezone=UTC",
             connect_timeout=10,
         )
-    except psycopg.OperationalError as error:
+    except UNREACHABLE as error:
         raise BillingError(
-            f"PostgreSQL can't be reached: {str(error).strip().splitlines()[0].removeprefix('connection failed: ')}.",
-            "Run `./billing up`, or check DATABASE_URL.",
+            f"PostgreSQL can't be reached: {why(error)}", "Run `./billing up`, or check DATABASE_URL."
         ) from error
+
+
+def why(error: psycopg.Error) -> str:
+    """Why a connection failed, in a sentence; the hints that libpq adds in further lines are left out."""
+    reason = (str(error).strip().splitlines() or ["it gave no reason"])[0]
+    return f"{reason.removeprefix('connection failed: ').rstrip('.')}."
 
 
 def one(connection: psycopg.Connection[DictRow], statement: str, **values: Any) -> dict[str, Any]:

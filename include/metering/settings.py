@@ -19,6 +19,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from metering.errors import BillingError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+# What one `up` was given and all later calls need: kept until `down`, so that none uses another database.
+GIVEN = ("DATABASE_URL", "AIRFLOW_DATABASE_URL", "STRIPE_API_KEY", "BILLING_ALLOW_LIVE_STRIPE")
+# Kept beyond `down`, so that everything is found again where it was.
+PORTS = ("BILLING_POSTGRES_PORT", "BILLING_AIRFLOW_PORT", "BILLING_INGESTION_PORT", "BILLING_STRIPE_EMULATOR_PORT")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Settings:
             raise BillingError(f"{name}={text!r} is not a port number.", "Give a number from 1 to 65535.")
         return int(text)
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports of everything that `up` may start, by the names of their settings."""
+        ports = (self.postgres_port, self.airflow_port, self.ingestion_port, self.stripe_emulator_port)
+        return dict(zip(PORTS, ports, strict=True))
+
     # PostgreSQL -----------------------------------------------------------------------------------------------------
 
     @property
@@ -62,13 +72,12 @@ class Settings:
     @property
     def database_url(self) -> str:
         """The billing database, as a libpq URL."""
-        given = self.get("DATABASE_URL")
-        return given if given else self._embedded_url("billing")
+        return self._given_url("DATABASE_URL") or self._embedded_url("billing")
 
     @property
     def airflow_database_url(self) -> str:
         """Airflow's own metadata, always another database than the billing data's."""
-        given = self.get("AIRFLOW_DATABASE_URL")
+        given = self._given_url("AIRFLOW_DATABASE_URL")
         if given:
             return given
         if self.embedded_postgres:
@@ -76,8 +85,27 @@ class Settings:
         parts = urlsplit(self.database_url)
         return urlunsplit(parts._replace(path=parts.path + "_airflow"))
 
+    @property
+    def airflow_database_setting(self) -> str:
+        """The setting that Airflow's database was named by."""
+        return "AIRFLOW_DATABASE_URL" if self.get("AIRFLOW_DATABASE_URL") else "DATABASE_URL"
+
+    def _given_url(self, name: str) -> str | None:
+        given = self.get(name)
+        if given and not _is_database_url(given):  # not shown: there may be a password in it
+            raise BillingError(
+                f"{name} is not the address of a PostgreSQL database.",
+                "Give one such as postgresql://user:password@host:5432/billing, or unset it to use the one built in.",
+            )
+        return given
+
     def _embedded_url(self, database: str) -> str:
-        password = self.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up` once: it generates it.")
+        password = self.get("BILLING_POSTGRES_PASSWORD")
+        if not password:
+            raise BillingError(
+                f"There is no database in {self.home} yet: its BILLING_POSTGRES_PASSWORD is missing.",
+                "Run `./billing up` once: it makes both.",
+            )
         return f"postgresql://postgres:{quote(password)}@127.0.0.1:{self.postgres_port}/{database}"
 
     # Services -------------------------------------------------------------------------------------------------------
@@ -197,6 +225,12 @@ def remember(settings: Settings, **values: str) -> Settings:
     return Settings(home=settings.home, values={**kept, **settings.values, **values})
 
 
+def restore(settings: Settings, before: dict[str, str], *names: str) -> None:
+    """Put settings in `<home>/settings.json` back to what they were; those that were not there are removed."""
+    others = {name: value for name, value in stored(settings).items() if name not in names}
+    _write(settings.home / "settings.json", others | {name: before[name] for name in names if name in before})
+
+
 def forget(settings: Settings, *names: str) -> None:
     """Remove settings from `<home>/settings.json`; those that are not there are passed over."""
     kept = stored(settings)
@@ -227,6 +261,15 @@ def generate_secrets(settings: Settings) -> Settings:
     """Make the secrets that this installation needs and does not have yet; they are never shown in logs."""
     missing = {name: new_secret(name) for name in SECRETS if not settings.get(name)}
     return remember(settings, **missing) if missing else settings
+
+
+def _is_database_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1
 
 
 def _write(path: Path, values: dict[str, str]) -> None:

@@ -150,7 +150,9 @@ def test_a_component_that_died_is_started_by_the_next_up(running_system: Any) ->
     until = time.monotonic() + 10
     while "stripe-emulator" in running_system.processes() and time.monotonic() < until:
         time.sleep(0.1)
-    assert "stripe-emulator does not run." in running_system.status()["late"]
+    status = running_system.status()
+    assert [said.partition(":")[0] for said in status["late"]] == ["stripe-emulator does not run"]
+    assert "./billing up" in status["remedy"]
     again = running_system.billing("up")
     assert again.returncode == 0, again.stderr
     after = running_system.processes()
@@ -205,6 +207,7 @@ def test_an_up_that_fails_stops_what_it_started(installation: Any, monkeypatch: 
     with pytest.raises(BillingError, match="The migrations are broken"):
         system.up(installation.settings, said.append)
     assert "Stopping again what was started." in said
+    assert not {*settings_module.stored(installation.settings)} & {*settings_module.GIVEN, *settings_module.PORTS}
     assert installation.processes() == {}
     assert Path(installation.home / "postgres" / "PG_VERSION").exists()
 

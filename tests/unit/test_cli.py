@@ -108,10 +108,10 @@ def test_a_home_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> Non
 
 def test_a_full_disk_is_one_sentence_and_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from metering import settings
-    from metering.processes import system
+    from metering.processes import obstacles, system
 
-    monkeypatch.setattr(system.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
-    with pytest.raises(BillingError, match=r"disk that holds .* is full \(1 MB are free\); nothing was started"):
+    monkeypatch.setattr(obstacles.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(BillingError, match=r"is too full: 1 MB are free, 300 MB are needed; nothing was started"):
         system.up(settings.load({"BILLING_HOME": str(tmp_path)}))
     assert not (tmp_path / "postgres").exists()
 

@@ -100,6 +100,7 @@ def _keep() -> Path:
         folder = load().logs
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "errors.log"
+        path.touch(mode=0o600)
         with path.open("a", encoding="utf-8") as file:
             _write_traceback(file)
     except (OSError, BillingError):  # no usable home: then where anybody may write

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def say(message: str) -> None:
@@ -24,6 +25,19 @@ def complain(message: str, remedy: str = "") -> None:
     console.print(Text.assemble(("billing: ", "bold red"), message))
     if remedy:
         console.print(Text(f"  {remedy}"))
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says what is left running."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from metering import settings
+        from metering.errors import BillingError
+        from metering.processes import system
+
+        raise BillingError("Interrupted.", system.left_running(settings.load())) from None
 
 
 def table(rows: Iterable[Iterable[object]], *, headers: Iterable[str] = (), title: str | None = None) -> None:

@@ -28,6 +28,7 @@ def demo(
     twice.
     """
     from metering import settings as settings_module
+    from metering.cli.console import interruptible
     from metering.demo import outcome, sources
     from metering.demo.display import Display, report
     from metering.demo.journey import travel
@@ -48,7 +49,7 @@ def demo(
         source = FileSource(events, map)
     else:
         source = sources.SampleSource(settings)
-    with Display() as display:
+    with interruptible(), Display() as display:
         display.say(f"This demo bills {source.title}.")
         result, settings = travel(settings, source, display)
     if summary:

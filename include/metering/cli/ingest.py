@@ -46,9 +46,12 @@ def ingest(
     """
     from metering import settings
     from metering.files import Mapping, paths
+    from metering.files.content import Content
     from metering.ingestion.landing import Landing
 
     found = paths.find(files)
+    if not any(path.exists() for path in found):
+        Content(found[0])  # raises, before a database is asked for that may not be there yet
     mapping = Mapping.load(map_file) if map_file else None
     url = settings.load().database_url
     landing = Landing.connect(url, application="billing-ingest")

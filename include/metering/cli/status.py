@@ -23,7 +23,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
         (
             (
                 part["name"],
-                "runs" if part["running"] else "stopped",
+                "runs" if part["running"] else "died" if part["died"] else "stopped",
                 part["pid"],
                 part["port"],
                 process.megabytes(part["memory_bytes"]),
@@ -45,7 +45,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
             headers=("DAG", "Latest run", "Run", "At"),
         )
     print()
-    for sentence in found["late"] or [
-        "Nothing is late." if found["usage"] else "Nothing runs: start it with ./billing up"
-    ]:
+    for sentence in filter(None, [*found["late"], found["remedy"]]):
         print(sentence)
+    if not found["late"] and not found["remedy"]:
+        print("Nothing is late.")

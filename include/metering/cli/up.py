@@ -21,10 +21,11 @@ def up() -> None:
       AIRFLOW_DATABASE_URL          beside DATABASE_URL, its name with _airflow added
     """
     from metering import settings
-    from metering.cli.console import say, table
+    from metering.cli.console import interruptible, say, table
     from metering.processes import system
 
-    report = system.up(settings.load(), say)
+    with interruptible():
+        report = system.up(settings.load(), say)
     if report.already:
         print(f"Everything already runs; Airflow is at {system.addresses(report.settings)['airflow']}.")
         return

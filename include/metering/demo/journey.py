@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -18,7 +21,7 @@ from metering.demo.outcome import Delivery, Outcome
 from metering.demo.sources import Source
 from metering.demo.stripe_time import StripeTime, moments_due
 from metering.errors import BillingError
-from metering.processes import supervisor, system
+from metering.processes import lock, obstacles, supervisor, system
 from metering.processes.airflow_api import AirflowApi
 from metering.settings import Settings
 
@@ -26,7 +29,23 @@ DAGS = ("aggregate_usage", "close_billing_periods", "submit_usage_to_stripe", "r
 
 
 def travel(settings: Settings, source: Source, display: Display) -> tuple[Outcome, Settings]:
-    """Go the whole way and return what came of it, with the settings then in force."""
+    """Go the whole way and return what came of it, with the settings then in force.
+
+    One demo at a time goes through an installation: Stripe's emulator has one clock, and each would move it.
+    """
+    obstacles.prepare_home(settings)
+    with lock.held(settings.run / "demo.lock", _refuse_another):
+        return _travel(settings, source, display)
+
+
+def _refuse_another(holder: str) -> None:
+    raise BillingError(
+        f"Another demo is at work here ({holder}).",
+        "Let it end, or set BILLING_HOME and other ports for one beside it.",
+    )
+
+
+def _travel(settings: Settings, source: Source, display: Display) -> tuple[Outcome, Settings]:
     began = time.monotonic()
     result = Outcome()
     result.events, settings, delivered = _start_and_deliver(settings, source, display)
@@ -54,10 +73,14 @@ def travel(settings: Settings, source: Source, display: Display) -> tuple[Outcom
 
 
 def _start_and_deliver(settings: Settings, source: Source, display: Display) -> tuple[Delivery, Settings, datetime]:
-    """Start the system; usage is sent as soon as it can be, while Airflow is still on its way."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    """Start the system; usage is sent as soon as it can be, while Airflow is still on its way.
+
+    Whoever interrupts it interrupts the start too, which stops again what it started.
+    """
+    given_up = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool, _giving_up(given_up, display):
         began = time.monotonic()
-        starting = pool.submit(system.up, settings, display.say)
+        starting = pool.submit(system.up, settings, display.say, given_up)
         with display.stage("usage made ready"):
             bar = display.bar("events sent", source.size())
         settings = _wait_for_ingestion(settings, starting)
@@ -72,6 +95,16 @@ def _start_and_deliver(settings: Settings, source: Source, display: Display) -> 
         if not report.already:
             display.stages.insert(0, ("system started", time.monotonic() - began))
     return delivery, settings_module.load(), delivered
+
+
+@contextlib.contextmanager
+def _giving_up(given_up: threading.Event, display: Display) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or nobody reads our output any more
+        given_up.set()
+        display.say("Interrupted: giving up the start.")
+        raise
 
 
 def _wait_for_ingestion(settings: Settings, starting: Future[system.Report]) -> Settings:
@@ -125,7 +158,8 @@ def _run(airflow: AirflowApi, display: Display, dag: str, done: str, delivered: 
         state = airflow.wait(dag, run, tell)
     if state != "success":
         failed = [task for task, state in told.items() if state == "failed"]
+        why = next(filter(None, (airflow.reason(dag, run, task) for task in failed)), None)
         raise BillingError(
-            f"The DAG {dag} failed in {', '.join(failed) or 'its start'} (run {run}).",
-            "Its log in the Airflow UI says why; then run the demo again, nothing counts twice.",
+            f"The DAG {dag} failed in {', '.join(failed) or 'its start'} (run {run}){': ' + why if why else '.'}",
+            "Its log in the Airflow UI says more; then run the demo again, nothing counts twice.",
         )

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -183,9 +185,11 @@ def claim_database(url: str) -> None:
 class Launcher:
     """Starts Airflow's programs by forking one process that has imported Airflow once: see `airflow_launcher`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, given_up: threading.Event | None = None) -> None:
+        """Begin; once `given_up` is set, every answer that is waited for raises `BillingError` instead."""
         self._log = log_file(settings, "airflow-launcher")
         self._settings = settings
+        self._given_up = given_up or threading.Event()
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "metering.processes.airflow_launcher"],
@@ -197,6 +201,7 @@ class Launcher:
                 cwd=settings.home,
                 text=True,
                 start_new_session=True,
+                umask=0o077,  # as of everything that it starts
             )
 
     def start(self, component: Component) -> Record:
@@ -227,11 +232,18 @@ class Launcher:
     def _ask(self, **request: object) -> dict[str, int]:
         assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            if not self._given_up.is_set():
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            while not self._given_up.is_set() and not select.select([self._process.stdout], [], [], 0.2)[0]:
+                pass  # each request has one answer of one line, so what is read is never more than is waited for
+            if self._given_up.is_set():
+                self._process.kill()  # at once: it must not begin what nobody would remember
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
+        if not answer and self._given_up.is_set():
+            raise BillingError("Airflow is no longer waited for.", "Call again to start it.")
         if not answer:
             raise BillingError(f"Airflow can't be loaded.{tail(self._log)}", f"Its whole log is {self._log}.")
         return dict(json.loads(answer))
@@ -242,6 +254,8 @@ class Launcher:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()
+        if self._given_up.is_set():
+            self._process.kill()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:  # it is amid its imports, or waits for a migration that nobody wants any more

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -16,15 +18,33 @@ from metering.processes import airflow
 from metering.settings import Settings
 
 FINISHED = ("success", "failed")
+MISSING, CONFLICT = 404, 409
+PAUSES = (1, 3, 9)
+"""Seconds until a request that got no answer is sent again; after the last of them it is given up."""
+
+
+def repeated(request: Callable[[], httpx.Response]) -> httpx.Response:
+    """Send a request that may be sent twice until it is answered; the last failure is raised.
+
+    A busy machine, or an API server that was just started again, leaves one without an answer now and then.
+    """
+    for pause in PAUSES:
+        try:
+            return request()
+        except httpx.TransportError:
+            time.sleep(pause)
+    return request()
 
 
 def token(settings: Settings, user: str = "admin") -> str:
     """Log a user in with the generated password and return the bearer token."""
-    reply = httpx.post(
-        f"{airflow.internal_url(settings)}/auth/token",
-        json={"username": user, "password": airflow.password(settings, user)},
-        timeout=30,
-        trust_env=False,
+    reply = repeated(
+        lambda: httpx.post(
+            f"{airflow.internal_url(settings)}/auth/token",
+            json={"username": user, "password": airflow.password(settings, user)},
+            timeout=30,
+            trust_env=False,
+        )
     )
     if reply.status_code != 201:
         raise BillingError(
@@ -36,6 +56,19 @@ def token(settings: Settings, user: str = "admin") -> str:
 
 def _path_of(dag_id: str, run_id: str) -> str:
     return f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+
+
+def last_sentence(log: str, limit: int = 400) -> str | None:
+    """What a task's log, JSON lines, says of the exception that ended it; None where it says nothing of one."""
+    for line in reversed(log.splitlines()):
+        try:
+            details = json.loads(line).get("error_detail")
+        except (ValueError, AttributeError):
+            continue
+        if details:
+            said = " ".join(str(details[0].get("exc_value") or details[0].get("exc_type")).split())
+            return said if len(said) <= limit else f"{said[:limit]} ..."
+    return None
 
 
 class AirflowApi:
@@ -56,11 +89,16 @@ class AirflowApi:
         logical_date: datetime | None = None,
         run_id: str | None = None,
     ) -> str:
-        """Start a run of a DAG and return its run id."""
-        body = {"conf": conf or {}, "logical_date": logical_date.isoformat() if logical_date else None}
-        if run_id:
-            body["dag_run_id"] = run_id
-        return str(self._json("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        """Start a run of a DAG and return its run id.
+
+        The id is chosen here, so that the request can be sent again and starts one run all the same.
+        """
+        chosen = run_id or f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
+        date = logical_date.isoformat() if logical_date else None
+        body = {"conf": conf or {}, "logical_date": date, "dag_run_id": chosen}
+        if self._send("POST", f"/dags/{dag_id}/dagRuns", json=body, allowed=() if run_id else (CONFLICT,)).is_error:
+            self.run(dag_id, chosen)  # an earlier attempt had started it, though its answer was lost; else this raises
+        return chosen
 
     def begun_since(self, dag_id: str, moment: datetime) -> str | None:
         """The id of a run of a DAG that began at or after a moment and has not ended, or that waits to begin."""
@@ -107,7 +145,7 @@ class AirflowApi:
 
     def has_run(self, dag_id: str, run_id: str) -> bool:
         """Whether a DAG has a run of this id, whoever made that up."""
-        return self._send("GET", _path_of(dag_id, run_id), missing_is_fine=True).status_code != 404
+        return self._send("GET", _path_of(dag_id, run_id), allowed=(MISSING,)).status_code != 404
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The state of each task of a run; those that nobody has looked at yet are `waiting`."""
@@ -133,6 +171,25 @@ class AirflowApi:
         )
         return reply.text
 
+    def reason(self, dag_id: str, run_id: str, task: str) -> str | None:
+        """Why a task failed, in the words of its last attempt's log; None where that can't be read or doesn't say.
+
+        `task` is named as `task_states` names it, in which a mapped task carries its index.
+        """
+        task_id, _, index = task.rstrip("]").partition("[")
+        path = f"{_path_of(dag_id, run_id)}/taskInstances/{task_id}"
+        try:
+            instance = self._json("GET", f"{path}/{index}" if index else path)
+            log = self._send(
+                "GET",
+                f"{path}/logs/{instance['try_number']}",
+                params={"map_index": index or -1},
+                headers={"Accept": "application/x-ndjson"},
+            ).text
+        except BillingError:  # what failed is told without it
+            return None
+        return last_sentence(log)
+
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
         self._json("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
@@ -142,7 +199,7 @@ class AirflowApi:
         until = time.monotonic() + timeout
         missing = list(dag_ids)
         while missing:
-            missing = [dag for dag in missing if self.client.get(f"/dags/{dag}").status_code == 404]
+            missing = [dag for dag in missing if self._send("GET", f"/dags/{dag}", allowed=(MISSING,)).is_error]
             if missing and time.monotonic() > until:
                 errors = self._json("GET", "/importErrors")["import_errors"]
                 raise BillingError(
@@ -155,12 +212,15 @@ class AirflowApi:
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         return dict(self._send(method, path, **request).json())
 
-    def _send(self, method: str, path: str, *, missing_is_fine: bool = False, **request: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, allowed: tuple[int, ...] = (), **request: Any) -> httpx.Response:
+        """Send a request, again where it gets no answer: all that are made here may be. `allowed` are no refusals."""
         try:
-            reply = self.client.request(method, path, **request)
+            reply = repeated(lambda: self.client.request(method, path, **request))
         except httpx.HTTPError as error:
-            raise BillingError(f"Airflow does not answer: {error}", "Look at `./billing status`.") from error
-        if reply.is_error and not (missing_is_fine and reply.status_code == 404):
+            raise BillingError(
+                f"Airflow does not answer, asked {len(PAUSES) + 1} times: {error}", "Look at `./billing status`."
+            ) from error
+        if reply.is_error and reply.status_code not in allowed:
             raise BillingError(
                 f"Airflow refused {method} {path} (status {reply.status_code}): {reply.text[:300]}",
                 "Look at the DAG in the Airflow UI.",

@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from metering import statements
+from metering.database import UNREACHABLE, why
 from metering.errors import BillingError
 from metering.processes.ports import who_listens
 
@@ -124,12 +125,23 @@ def running(data: Path) -> Server | None:
     return None
 
 
-def ensure_database(server_url: str, name: str) -> bool:
+def died(data: Path) -> bool:
+    """Whether the server of a data directory ended without having been stopped, and has not been started since."""
+    return (data / "postmaster.pid").exists() and running(data) is None
+
+
+def refuse_unreachable(server_url: str, setting: str) -> None:
+    """Raise `BillingError`, naming the setting that gave the address, where no database of the server can be opened."""
+    _connect_somewhere(server_url, setting).close()
+
+
+def ensure_database(server_url: str, name: str, setting: str = "DATABASE_URL") -> bool:
     """Create a database where it is absent; return whether it was created.
 
     `server_url` names any database of the server; where that one is absent itself, the server's `postgres` is asked.
+    `setting` is where the address came from, to be named in errors.
     """
-    with _connect_somewhere(server_url) as connection:
+    with _connect_somewhere(server_url, setting) as connection:
         if connection.execute(SQL["database_exists"], {"name": name}).fetchone():
             return False
         try:
@@ -173,21 +185,22 @@ def url(port: int, password: str, database: str = "postgres") -> str:
     return f"postgresql://postgres:{quote(password, safe='')}@127.0.0.1:{port}/{quote(database)}"
 
 
-def _connect_somewhere(server_url: str) -> psycopg.Connection[Any]:
+def _connect_somewhere(server_url: str, setting: str) -> psycopg.Connection[Any]:
     at_maintenance = urlunsplit(urlsplit(server_url)._replace(path="/postgres"))
-    failure: psycopg.OperationalError | None = None
+    failure: psycopg.Error | None = None
     for address in (server_url, at_maintenance):
         try:
             return psycopg.connect(address, autocommit=True, connect_timeout=10)
-        except psycopg.OperationalError as error:
+        except UNREACHABLE as error:
             failure = failure or error
             if "does not exist" not in str(error):
                 failure = error
                 break
-    reason = str(failure).strip().splitlines()[-1]
-    remedy = "Check DATABASE_URL, or unset it to use the embedded server."
+    assert failure is not None
+    reason = why(failure)
+    remedy = f"Check {setting}, or unset it to use the embedded server."
     if "password authentication failed" in reason:
-        remedy = "Check DATABASE_URL; the embedded server's password is BILLING_POSTGRES_PASSWORD in settings.json."
+        remedy = f"Check {setting}; the embedded server's password is BILLING_POSTGRES_PASSWORD in settings.json."
     raise BillingError(f"PostgreSQL can't be reached: {reason}", remedy) from failure
 
 

@@ -22,7 +22,11 @@ LATE_AFTER = timedelta(minutes=90)
 
 
 def collect(settings: Settings) -> dict[str, Any]:
-    """Everything `./billing status` tells: components, storage, usage, dags, late. What can't be read is left out."""
+    """Everything `./billing status` tells: components, storage, usage, dags, late. What can't be read is left out.
+
+    `late` holds a sentence for each thing that is not as it should be, what does not run first; `remedy` is what to do
+    about that, or None.
+    """
     found: dict[str, Any] = {
         "home": str(settings.home),
         "addresses": {},
@@ -31,7 +35,9 @@ def collect(settings: Settings) -> dict[str, Any]:
         "usage": {},
         "dags": [],
         "late": [],
+        "remedy": None,
     }
+    _tell_of_components(settings, found)
     if settings.home.exists():
         disk = shutil.disk_usage(settings.home)
         found["storage"] = {"disk, used by everything": disk.used, "disk, free": disk.free}
@@ -52,8 +58,23 @@ def collect(settings: Settings) -> dict[str, Any]:
     found["late"] += [
         f"{dag['dag_id']} has failed: run {dag['run_id']}." for dag in found["dags"] if dag["state"] == "failed"
     ]
-    found["late"] += [f"{part['name']} does not run." for part in found["components"] if not part["running"]]
     return found
+
+
+def _tell_of_components(settings: Settings, found: dict[str, Any]) -> None:
+    """Name what ought to run: what ended without having been stopped, and what else is missing beside what runs."""
+    parts = found["components"]
+    running = any(part["running"] for part in parts)
+    for part in parts:
+        if part["died"]:
+            log = settings.logs / f"{part['name']}.log"
+            found["late"].append(f"{part['name']} does not run: it ended without having been stopped; see {log}")
+        elif running and not part["running"]:
+            found["late"].append(f"{part['name']} does not run.")
+    if found["late"]:
+        found["remedy"] = "Start what does not run with ./billing up: nothing that was stored is lost."
+    elif not running:
+        found["remedy"] = "Nothing runs: start it with ./billing up"
 
 
 def components(settings: Settings) -> list[dict[str, Any]]:
@@ -61,14 +82,16 @@ def components(settings: Settings) -> list[dict[str, Any]]:
     found = []
     if settings.embedded_postgres:
         server = postgres.running(settings.postgres_data)
-        found.append(_component("postgres", server.pid if server else None, server.port if server else None))
+        running = (server.pid, server.port) if server else (None, None)
+        found.append(_component("postgres", *running, postgres.died(settings.postgres_data)))
     for part in [*system.services(settings), *system.airflow_components(settings)]:
         record = supervisor.running(settings, part.name)
-        found.append(_component(part.name, record.pid if record else None, record.port if record else None))
+        running = (record.pid, record.port) if record else (None, None)
+        found.append(_component(part.name, *running, supervisor.died(settings, part.name)))
     return found
 
 
-def _component(name: str, pid: int | None, port: int | None) -> dict[str, Any]:
+def _component(name: str, pid: int | None, port: int | None, died: bool) -> dict[str, Any]:
     memory = uptime = None
     try:
         if pid:
@@ -81,6 +104,7 @@ def _component(name: str, pid: int | None, port: int | None) -> dict[str, Any]:
     return {
         "name": name,
         "running": pid is not None,
+        "died": pid is None and died,
         "pid": pid,
         "port": port,
         "memory_bytes": memory,

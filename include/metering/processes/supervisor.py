@@ -31,7 +31,7 @@ class Component:
 
     name: str
     title: str
-    """Its name as people say it."""
+    """Its name as people say it amid a sentence."""
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict, repr=False)
     port: int | None = None
@@ -41,6 +41,11 @@ class Component:
     """Whether it answers; without one it is ready once it listens, or once it runs where it has no port."""
     patience: float = 10
     """Seconds from asking it to stop until it is killed."""
+
+    @property
+    def heading(self) -> str:
+        """Its title at the beginning of a sentence."""
+        return self.title[0].upper() + self.title[1:]
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,12 @@ class Record:
 
 
 def log_file(settings: Settings, name: str) -> Path:
-    """The log of a component, put aside first when it has grown big."""
+    """The log of a component, put aside first when it has grown big; for its owner's eyes alone."""
     settings.logs.mkdir(parents=True, exist_ok=True)
     path = settings.logs / f"{name}.log"
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         path.replace(path.with_suffix(".log.1"))
+    path.touch(mode=0o600)
     return path
 
 
@@ -82,6 +88,11 @@ def running(settings: Settings, name: str) -> Record | None:
     return record if record.process() else None
 
 
+def died(settings: Settings, name: str) -> bool:
+    """Whether a component ended without having been stopped, and has not been started since."""
+    return _record_file(settings, name).exists() and running(settings, name) is None
+
+
 def start(settings: Settings, component: Component) -> Record:
     """Start a component detached from this process and its terminal, and record it."""
     log = log_file(settings, component.name)
@@ -90,13 +101,35 @@ def start(settings: Settings, component: Component) -> Record:
     return remember(settings, component.name, process.pid, component.port, log)
 
 
-def run_to_end(settings: Settings, component: Component) -> None:
-    """Run a program that ends by itself; raise `BillingError` with its log's last lines where it fails."""
+def run_to_end(settings: Settings, component: Component, given_up: threading.Event | None = None) -> None:
+    """Run a program that ends by itself; raise `BillingError` with its log's last lines where it fails.
+
+    Once `given_up` is set, it is ended and `BillingError` raised.
+    """
     log = log_file(settings, component.name)
     with log.open("ab") as output:
-        status = _begin(settings, component, output).wait()
+        process = _begin(settings, component, output)
+    while (status := _status(process, within=0.2)) is None:
+        if given_up and given_up.is_set():
+            process.terminate()
+            if _status(process, within=5) is None:
+                process.kill()
+                process.wait()
+            raise no_longer_waited_for(component)
     if status != 0:
-        raise BillingError(f"{component.title} failed.{tail(log)}", f"Its whole log is {log}.")
+        raise BillingError(f"{component.heading} failed.{tail(log)}", f"Its whole log is {log}.")
+
+
+def no_longer_waited_for(component: Component) -> BillingError:
+    """What ends the wait for a component when the start that it belongs to is given up."""
+    return BillingError(f"{component.heading} is no longer waited for.", "Call again to start it.")
+
+
+def _status(process: subprocess.Popen[bytes], within: float) -> int | None:
+    try:
+        return process.wait(timeout=within)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _begin(
@@ -110,6 +143,7 @@ def _begin(
         env=component.environment or None,
         cwd=settings.home,
         start_new_session=start_new_session,
+        umask=0o077,  # what it writes is for nobody else
     )
 
 
@@ -132,14 +166,16 @@ def wait_ready(component: Component, record: Record, seconds: float, given_up: t
     until = time.monotonic() + seconds
     while True:
         if not record.process():
-            raise BillingError(f"{component.title} stopped right after its start.{tail(record.log)}", _read_log(record))
+            raise BillingError(
+                f"{component.heading} stopped right after its start.{tail(record.log)}", _read_log(record)
+            )
         if _is_ready(component):
             return
         if given_up and given_up.is_set():
-            raise BillingError(f"{component.title} is no longer waited for.")
+            raise no_longer_waited_for(component)
         if time.monotonic() > until:
             raise BillingError(
-                f"{component.title} did not become ready within {seconds:.0f} seconds.{tail(record.log)}",
+                f"{component.heading} did not become ready within {seconds:.0f} seconds.{tail(record.log)}",
                 _read_log(record),
             )
         time.sleep(0.1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import shutil
+import signal
 import sys
 import threading
 import time
@@ -19,17 +17,12 @@ from urllib.parse import unquote, urlsplit
 from metering import migrate
 from metering import settings as settings_module
 from metering.errors import BillingError
-from metering.processes import airflow, postgres, supervisor
-from metering.processes.ports import who_listens
+from metering.processes import airflow, lock, obstacles, postgres, supervisor
 from metering.processes.supervisor import Component, Record
-from metering.settings import PROJECT_ROOT, Settings
+from metering.settings import GIVEN, PORTS, PROJECT_ROOT, Settings
 
 READY_TIMEOUT = 180
 """Seconds until a component must be ready; generous, for machines that do much else."""
-NEEDED_SPACE = 300_000_000
-# What one call was given and all later calls need: kept from `up` to `down`, so that none uses another database.
-GIVEN = ("DATABASE_URL", "AIRFLOW_DATABASE_URL", "STRIPE_API_KEY", "BILLING_ALLOW_LIVE_STRIPE")
-
 Say = Callable[[str], None]
 
 
@@ -57,7 +50,7 @@ def deployment(settings: Settings) -> Component:
     """Deploys the dbt models, and ends."""
     return Component(
         name="deploy-models",
-        title="The deployment of the models",
+        title="the deployment of the models",
         command=[sys.executable, "-P", "-m", "metering.deployment"],
         environment=own_environment(settings),
     )
@@ -84,13 +77,13 @@ def services(settings: Settings) -> list[Component]:
         state = settings.home / "stripe_emulator.sqlite"
         found.append(
             service(
-                *("stripe-emulator", "The Stripe emulator", port, "BILLING_STRIPE_EMULATOR_PORT", "/emulator/health"),
+                *("stripe-emulator", "the Stripe emulator", port, "BILLING_STRIPE_EMULATOR_PORT", "/emulator/health"),
                 *("metering.stripe_emulator", "--port", str(port), "--state", str(state)),
             )
         )
     found.append(
         service(
-            *("ingestion", "The ingestion service", settings.ingestion_port, "BILLING_INGESTION_PORT", "/health"),
+            *("ingestion", "the ingestion service", settings.ingestion_port, "BILLING_INGESTION_PORT", "/health"),
             "metering.ingestion",
         )
     )
@@ -107,7 +100,7 @@ def airflow_components(settings: Settings) -> list[Component]:
             port=settings.airflow_port,
             port_setting="BILLING_AIRFLOW_PORT",
             # The side that tasks talk to is built at its first request: let that be ours, and no task waits for it.
-            ready=lambda: _answers(f"{airflow.airflow_url(settings)}/execution/health", timeout=60),
+            ready=lambda: _answers(f"{airflow.airflow_url(settings)}/execution/health", timeout=10),
         ),
         *(
             Component(
@@ -127,32 +120,46 @@ def airflow_components(settings: Settings) -> list[Component]:
     ]
 
 
-def up(settings: Settings, say: Say = lambda _: None) -> Report:
+def up(settings: Settings, say: Say = lambda _: None, given_up: threading.Event | None = None) -> Report:
     """Start whatever does not run yet, in the order of what needs what, and wait until all of it is ready.
 
-    `say` is told of each step. Raises `BillingError`, having stopped again what this call started, where it can't be.
+    `say` is told of each step. Raises `BillingError`, having stopped again what this call started and forgotten what it
+    was given, where it can't be, or where `given_up` is set meanwhile.
     """
     began = time.monotonic()
-    _refuse_unusable_home(settings)
-    with _one_at_a_time(settings, say):
+    given_up = given_up or threading.Event()
+    obstacles.refuse_shared_ports(settings)
+    obstacles.prepare_home(settings)
+    with _one_at_a_time(settings, say, given_up):
         parts = [*services(settings), *airflow_components(settings)]
         missing = [part for part in parts if not supervisor.running(settings, part.name)]
         database_up = not settings.embedded_postgres or postgres.running(settings.postgres_data) is not None
-        if len(missing) < len(parts):
-            _refuse_other_configuration(settings)
+        if len(missing) < len(parts) or postgres.running(settings.postgres_data):
+            obstacles.refuse_other_configuration(settings)
         if not missing and database_up:
             return Report(settings, already=True)
         if not database_up:
             postgres.refuse_taken_port(settings.postgres_port)
-        _refuse_taken_ports(missing)
+        obstacles.refuse_taken_ports(missing)
+        if not settings.embedded_postgres:
+            at = time.monotonic()
+            obstacles.refuse_unreachable_databases(settings)
+            say(f"PostgreSQL answers at {addresses(settings)['postgres']} ({time.monotonic() - at:.1f} s).")
+        # Remembered while it starts, so that whoever comes after a call that was killed finds what it left running;
+        # put back where the start fails, so that what was wrong is not used again.
+        before = settings_module.stored(settings)
         settings = _settle(settings)
         report = Report(settings)
-        start = _Start(settings, say, report, {part.name for part in missing})
+        start = _Start(settings, say, report, {part.name for part in missing}, given_up)
         try:
             start.run()
         except BaseException:
-            say("Stopping again what was started.")
-            _stop(settings, report.started)
+            try:
+                say("Stopping again what was started.")
+            finally:  # whatever happened to the output
+                with _undisturbed():
+                    _stop(settings, report.started)
+                    settings_module.restore(settings, before, *GIVEN, *PORTS)
             raise
     report.seconds["up"] = time.monotonic() - began
     return report
@@ -161,23 +168,26 @@ def up(settings: Settings, say: Say = lambda _: None) -> Report:
 class _Start:
     """One start of the system: the parts that depend on nothing of each other come up side by side."""
 
-    def __init__(self, settings: Settings, say: Say, report: Report, missing: set[str]) -> None:
+    def __init__(
+        self, settings: Settings, say: Say, report: Report, missing: set[str], given_up: threading.Event
+    ) -> None:
         self.settings = settings
         self.say = say
         self.report = report
         self.services = [part for part in services(settings) if part.name in missing]
         self.airflow = [part for part in airflow_components(settings) if part.name in missing]
-        self.given_up = threading.Event()
+        self.given_up = given_up
 
     def run(self) -> None:
         with contextlib.ExitStack() as stack:
             airflow.prepare(self.settings)
             # Airflow takes longest, so its imports begin while PostgreSQL is made.
-            launcher = stack.enter_context(airflow.Launcher(self.settings)) if self.airflow else None
+            launcher = stack.enter_context(airflow.Launcher(self.settings, self.given_up)) if self.airflow else None
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=8))
-            stack.callback(self.given_up.set)  # whoever still waits when this ends, waits in vain
-            with self.timed("postgres", "PostgreSQL runs"):
-                self.start_postgres()
+            stack.push(self.give_up_on_failure)
+            if self.settings.embedded_postgres:
+                with self.timed("postgres", "PostgreSQL runs"):
+                    self.start_postgres()
             with self.timed("migrations", "The billing database is up to date"):
                 make_databases(self.settings)
             deployed = pool.submit(self.deploy)
@@ -190,22 +200,26 @@ class _Start:
             if airflow_ready:
                 airflow_ready.result()
 
+    def give_up_on_failure(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Whoever still waits when the start has failed, waits in vain."""
+        if kind:
+            self.given_up.set()
+
     def start_postgres(self) -> None:
         settings = self.settings
-        if settings.embedded_postgres:
-            if not postgres.running(settings.postgres_data):
-                self.report.started.append("postgres")
-            postgres.start(
-                settings.postgres_data,
-                settings.postgres_port,
-                settings.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up`: it generates it."),
-                log=supervisor.log_file(settings, "postgres"),
-            )
+        if not postgres.running(settings.postgres_data):
+            self.report.started.append("postgres")
+        postgres.start(
+            settings.postgres_data,
+            settings.postgres_port,
+            settings.require("BILLING_POSTGRES_PASSWORD", "Run `./billing up`: it generates it."),
+            log=supervisor.log_file(settings, "postgres"),
+        )
 
     def deploy(self) -> None:
         with self.timed("models", "The models are deployed"):
             # In a process of its own: dbt's imports would hold up everything that starts beside it.
-            supervisor.run_to_end(self.settings, deployment(self.settings))
+            supervisor.run_to_end(self.settings, deployment(self.settings), self.given_up)
 
     def start_airflow(self, launcher: airflow.Launcher, billing_is_ready: Callable[[], None]) -> None:
         with self.timed("airflow", "Airflow runs"):
@@ -239,6 +253,8 @@ class _Start:
 
     @contextlib.contextmanager
     def timed(self, stage: str, done: str) -> Iterator[None]:
+        if self.given_up.is_set():
+            raise BillingError("The start was given up.", "Call again to start the system.")
         began = time.monotonic()
         yield
         self.report.seconds[stage] = time.monotonic() - began
@@ -270,7 +286,9 @@ def _stop(settings: Settings, names: list[str], say: Say = lambda _: None) -> li
         else:
             stopped = supervisor.stop(settings, name, parts[name].patience if name in parts else 10)
         if stopped:
-            say(f"Stopped {name}.")
+            # Whoever listens may be gone (`| head`); all is stopped all the same.
+            with contextlib.suppress(OSError, SystemExit):
+                say(f"Stopped {name}.")
         return stopped
 
     first = [name for name in names if name == "airflow-scheduler"]
@@ -289,86 +307,44 @@ def _settle(settings: Settings) -> Settings:
     kept = {name: settings.values[name] for name in GIVEN if settings.get(name)}
     if not settings.stripe_emulated:
         _ = settings.stripe_api_key  # refuses a wrong or a live key before anything is started
-    return settings_module.remember(
-        settings,
-        BILLING_POSTGRES_PORT=str(settings.postgres_port),
-        BILLING_AIRFLOW_PORT=str(settings.airflow_port),
-        BILLING_INGESTION_PORT=str(settings.ingestion_port),
-        BILLING_STRIPE_EMULATOR_PORT=str(settings.stripe_emulator_port),
-        **kept,
-    )
+    return settings_module.remember(settings, **{name: str(port) for name, port in settings.ports.items()}, **kept)
 
 
 def make_databases(settings: Settings) -> None:
     """Make both databases; the billing one first, which refuses before anything is made beside what is not ours."""
-    _ensure_database(settings.database_url)
+    _ensure_database(settings.database_url, "DATABASE_URL")
     migrate.migrate(settings.database_url)
-    _ensure_database(settings.airflow_database_url)
+    _ensure_database(settings.airflow_database_url, settings.airflow_database_setting)
     airflow.claim_database(settings.airflow_database_url)
 
 
-def _ensure_database(url: str) -> None:
-    postgres.ensure_database(url, unquote(urlsplit(url).path.lstrip("/")))
-
-
-def _refuse_other_configuration(settings: Settings) -> None:
-    """Refuse to mix: part of the system runs, and this call was given something else than what that part runs with."""
-    stored = settings_module.stored(settings)
-    ports = [name for name in stored if name.endswith("_PORT")]
-    for name in (*GIVEN, *ports):
-        if (settings.get(name) or "") != stored.get(name, ""):
-            raise BillingError(
-                f"The system already runs, with another {name} than this call was given.",
-                "Run `./billing down` first, or call without that setting.",
-            )
-
-
-def _refuse_taken_ports(missing: list[Component]) -> None:
-    for part in missing:
-        holder = who_listens("127.0.0.1", part.port) if part.port else None
-        if holder:
-            raise BillingError(
-                f"Port {part.port}, meant for {part.title}, is in use by {holder}.",
-                f"Set {part.port_setting} to a free port, or stop the other program; nothing was started.",
-            )
-
-
-def _refuse_unusable_home(settings: Settings) -> None:
-    try:
-        # PostgreSQL's own user passes through the first two and reads in neither; the others are nobody else's.
-        for folder, mode in ((settings.home, 0o711), (settings.logs, 0o711), (settings.run, 0o700)):
-            folder.mkdir(mode=mode, parents=True, exist_ok=True)
-        settings.airflow_home.mkdir(mode=0o700, exist_ok=True)
-        probe = settings.run / ".writable"
-        probe.write_text("yes")
-        probe.unlink()
-        free = shutil.disk_usage(settings.home).free
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = 0
-        else:
-            raise BillingError(
-                f"{settings.home} can't be written to: {error.strerror or error}.",
-                "Set BILLING_HOME to a directory that this user may write to.",
-            ) from error
-    if free < NEEDED_SPACE:
-        raise BillingError(
-            f"The disk that holds {settings.home} is full ({free // 1_000_000} MB are free); nothing was started.",
-            "Free some space, or set BILLING_HOME to a directory on another disk.",
-        )
+def _ensure_database(url: str, setting: str) -> None:
+    postgres.ensure_database(url, unquote(urlsplit(url).path.lstrip("/")), setting)
 
 
 @contextlib.contextmanager
-def _one_at_a_time(settings: Settings, say: Say) -> Iterator[None]:
-    """Let one `up` or `down` work at a time; the lock ends with the process that holds it."""
+def _one_at_a_time(settings: Settings, say: Say, given_up: threading.Event | None = None) -> Iterator[None]:
+    """Let one `up` or `down` work at a time."""
     settings.run.mkdir(parents=True, exist_ok=True)
-    with (settings.run / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another `up` or `down` is at work; waiting for it.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def wait(holder: str) -> None:
+        say(f"Another `up` or `down` is at work ({holder}); waiting for it.")
+
+    with lock.held(settings.run / "lock", wait, given_up):
         yield
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody's Ctrl-C end what must be brought to its end and takes seconds."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is ever interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _answers(url: str, timeout: float = 2) -> bool:
@@ -404,6 +380,16 @@ def _since(part: Component, settings: Settings, moment: datetime) -> Component:
         return part
     name = part.name.removeprefix("airflow-").replace("-", "_")
     return replace(part, ready=lambda: _beats(settings, name, moment))
+
+
+def left_running(settings: Settings) -> str:
+    """Say what runs and what one can do about it: what a person wants to know who interrupted something."""
+    names = ["postgres"] if settings.embedded_postgres and postgres.running(settings.postgres_data) else []
+    parts = [*services(settings), *airflow_components(settings)]
+    names += [part.name for part in parts if supervisor.running(settings, part.name)]
+    if not names:
+        return "Nothing is left running, and what was stored stays; the same call goes on with it."
+    return f"Left running: {', '.join(names)}. The same call goes on with it; ./billing down stops it."
 
 
 def addresses(settings: Settings) -> dict[str, str]:

@@ -65,9 +65,11 @@ def catalog(now: datetime) -> Catalog:
 
 
 def dump(now: datetime, path: Path) -> None:
-    """Write the sample's catalog as a file that people can read and apply."""
+    """Write the sample's catalog as a file that its owner can read and apply: it names customers and their prices."""
     head = f"# The sample's catalog, for usage up to {now:%Y-%m-%d %H:%M} UTC. Made by the demo.\n"
     text = yaml.safe_dump(catalog_content(now), sort_keys=False, allow_unicode=True, width=120)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     path.write_text(head + text, encoding="utf-8")
 
 

@@ -26,6 +26,8 @@ class Store:
     def __init__(self, file: Path) -> None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.chmod(0o600)  # also one that was made before; what SQLite puts beside it gets the same mode
             self._db = sqlite3.connect(file, isolation_level=None, timeout=0.5, cached_statements=256)
         except (sqlite3.Error, OSError) as error:
             raise _mendable(file, error) from error

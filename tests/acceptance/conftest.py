@@ -43,6 +43,17 @@ class Installation:
             timeout=timeout,
         )
 
+    def begun(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a call of the command line; its outputs are pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "metering.cli", *arguments],
+            env={**os.environ, **self.environment},
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     @property
     def settings(self) -> Settings:
         """The settings in force."""

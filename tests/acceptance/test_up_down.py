@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import stat
 import time
@@ -228,3 +229,25 @@ def test_the_service_starts_the_aggregation_and_tells_how_far_it_has_come(runnin
     assert set(run["tasks"].values()) == {"success"} and "close_run" in run["tasks"]
     unknown = httpx.get(f"{at}/api/usage/aggregate/no%2F..%2Fsuch", headers=headers, timeout=60)
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_run")
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_ctrl_c_amid_the_start_stops_soon_and_says_what_is_left(installation: Any, command: str) -> None:
+    with installation.begun(command) as process:
+        until = time.monotonic() + 120
+        while "The billing database is up to date" not in (line := process.stderr.readline()):
+            assert line and time.monotonic() < until
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=45)
+    assert process.returncode == 1
+    assert "Stopping again what was started." in said
+    assert "Nothing is left running" in said.replace("\n", " ")
+    assert installation.processes() == {}
+
+
+def test_a_reader_who_goes_away_leaves_nothing_half_started(installation: Any) -> None:
+    with installation.begun("up") as process:
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(timeout=120) != 0
+    assert installation.processes() == {}

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from metering.cli import app as cli
 from metering.cli import test as test_command
 from metering.errors import BillingError
+from metering.processes.ports import free_port
 from metering.settings import PROJECT_ROOT
 
 HEAVY = ("airflow", "dbt", "great_expectations", "stripe", "pandas", "sqlalchemy", "psycopg", "httpx", "fastapi")
@@ -123,6 +124,51 @@ def test_wrong_settings_are_sentences(tmp_path: Path) -> None:
     done = billing(tmp_path, "up", BILLING_AIRFLOW_PORT="http")
     assert (done.returncode, "BILLING_AIRFLOW_PORT='http' is not a port number." in done.stderr) == (1, True)
     assert not (tmp_path / "postgres").exists()
+
+
+def test_two_settings_with_one_port_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = billing(tmp_path / "home", "up", BILLING_AIRFLOW_PORT="8090")  # the ingestion service's default
+    assert done.returncode == 1
+    assert "BILLING_AIRFLOW_PORT and BILLING_INGESTION_PORT name the same port, 8090." in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("foo", "DATABASE_URL is not the address of a PostgreSQL database."),
+        ("postgresql://me:secret@127.0.0.1:1/usage", "port 1 failed: Connection refused."),
+        ("postgresql://me:secret@127.0.0.1:1/usage?no=such", "invalid URI query parameter"),
+    ],
+)
+def test_a_wrong_database_is_one_sentence_and_not_remembered(tmp_path: Path, url: str, said: str) -> None:
+    ports = {f"BILLING_{name}_PORT": str(free_port()) for name in ("AIRFLOW", "INGESTION", "STRIPE_EMULATOR")}
+    done = billing(tmp_path, "up", DATABASE_URL=url, **ports)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "DATABASE_URL" in done.stderr
+    for never in ("PostgreSQL runs", "PostgreSQL answers", "unexpected", "secret"):
+        assert never not in done.stderr
+    assert not (tmp_path / "settings.json").exists()
+
+
+def test_a_file_that_is_not_there_is_told_before_a_database_that_is_not(tmp_path: Path) -> None:
+    missing = billing(tmp_path, "ingest", str(tmp_path / "nope.csv"))
+    assert (missing.returncode, "nope.csv does not exist" in missing.stderr) == (1, True)
+    (tmp_path / "usage.csv").write_text("team\n")
+    before = billing(tmp_path, "ingest", str(tmp_path / "usage.csv"))
+    assert (before.returncode, "Run `./billing up` once" in before.stderr) == (1, True)
+
+
+def test_a_second_demo_in_the_same_home_is_refused(tmp_path: Path) -> None:
+    from metering.processes import lock
+
+    (tmp_path / "run").mkdir()
+    with lock.held(tmp_path / "run" / "demo.lock", lambda _: None):
+        done = billing(tmp_path, "demo")
+    assert done.returncode == 1
+    assert f"Another demo is at work here (process {os.getpid()})." in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "settings.json").exists()
 
 
 def test_something_unexpected_is_a_sentence_and_a_file(

@@ -87,3 +87,20 @@ def test_unreadable_and_unusable_homes_are_sentences(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(BillingError, match="BILLING_HOME"):
         settings.remember(settings.Settings(tmp_path / "file" / "home", {}), A="b")
+
+
+def test_what_is_no_database_address_is_named_and_not_shown(tmp_path: Path) -> None:
+    for text in ("foo", "mysql://me:secret@db/usage", "postgresql://me:secret@db:port/usage", "postgresql://db"):
+        with pytest.raises(BillingError, match="DATABASE_URL is not the address of a PostgreSQL database") as refused:
+            _ = load(tmp_path, DATABASE_URL=text).database_url
+        assert "secret" not in str(refused.value)
+    with pytest.raises(BillingError, match="AIRFLOW_DATABASE_URL is not"):
+        _ = load(tmp_path, DATABASE_URL="postgresql://db/usage", AIRFLOW_DATABASE_URL="foo").airflow_database_url
+
+
+def test_settings_are_put_back_to_what_they_were(tmp_path: Path) -> None:
+    settings.remember(load(tmp_path), DATABASE_URL="old", OTHER="1")
+    before = settings.stored(load(tmp_path))
+    settings.remember(load(tmp_path), DATABASE_URL="new", STRIPE_API_KEY="new", OTHER="2")
+    settings.restore(load(tmp_path), before, *settings.GIVEN)
+    assert settings.stored(load(tmp_path)) == {"DATABASE_URL": "old", "OTHER": "2"}

@@ -26,11 +26,13 @@ PAUSES = (1, 3, 9)
 def repeated(request: Callable[[], httpx.Response]) -> httpx.Response:
     """Send a request that may be sent twice until it is answered; the last failure is raised.
 
-    A busy machine, or an API server that was just started again, leaves one without an answer now and then.
+    A busy machine leaves one without an answer now and then. Where nobody listens at all, nothing is gained by waiting.
     """
     for pause in PAUSES:
         try:
             return request()
+        except httpx.ConnectError:
+            raise
         except httpx.TransportError:
             time.sleep(pause)
     return request()
@@ -217,9 +219,7 @@ class AirflowApi:
         try:
             reply = repeated(lambda: self.client.request(method, path, **request))
         except httpx.HTTPError as error:
-            raise BillingError(
-                f"Airflow does not answer, asked {len(PAUSES) + 1} times: {error}", "Look at `./billing status`."
-            ) from error
+            raise BillingError(f"Airflow does not answer: {error}", "Look at `./billing status`.") from error
         if reply.is_error and reply.status_code not in allowed:
             raise BillingError(
                 f"Airflow refused {method} {path} (status {reply.status_code}): {reply.text[:300]}",

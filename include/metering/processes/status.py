@@ -82,12 +82,12 @@ def components(settings: Settings) -> list[dict[str, Any]]:
     found = []
     if settings.embedded_postgres:
         server = postgres.running(settings.postgres_data)
-        running = (server.pid, server.port) if server else (None, None)
-        found.append(_component("postgres", *running, postgres.died(settings.postgres_data)))
+        died = postgres.died(settings.postgres_data)
+        found.append(_component("postgres", server.pid if server else None, server.port if server else None, died))
     for part in [*system.services(settings), *system.airflow_components(settings)]:
         record = supervisor.running(settings, part.name)
-        running = (record.pid, record.port) if record else (None, None)
-        found.append(_component(part.name, *running, supervisor.died(settings, part.name)))
+        died = supervisor.died(settings, part.name)
+        found.append(_component(part.name, record.pid if record else None, record.port if record else None, died))
     return found
 
 

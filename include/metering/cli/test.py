@@ -15,7 +15,7 @@ CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 # The whole suite runs as two halves side by side; what was asked for in particular runs as asked.
 # The files keep their order, in which the longest, those that start the whole system, come first.
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 # Programs that some tests drive, by the Debian package that has them.
 PACKAGES = {"chromium": "chromium", "redis-server": "redis-server"}
 

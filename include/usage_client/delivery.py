@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# These are imported at their first use else: a fork meanwhile leaves the child waiting for the import's lock for ever.
+import encodings.idna  # noqa: F401
 import gzip
 import threading
 import time
@@ -9,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpcore  # noqa: F401
 import httpx
 
 from usage_client.retry import RETRIED, RetryPolicy

@@ -114,7 +114,7 @@ class QuickMap:
         values = [repeat(source.value) if source.column is None else columns[source.column] for source in sources]
         if all(source.column is None for source in sources):
             return repeat(self._json(tuple(source.value for source in sources)))
-        rows = zip(*values)  # noqa: B905
+        rows = zip(*values)  # noqa: B905 - a constant repeats without end
         if not self._textual:
             return map(self._json, rows)
         known = self._properties

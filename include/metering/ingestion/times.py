@@ -8,6 +8,7 @@ one to the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +65,10 @@ def _alike(times: Sequence[str | None]) -> NDArray[np.uint8] | None:
     """All times in the shape, where they are all as long and end alike, as one sender's mostly do."""
     if None in times:
         return None
-    joined = "".join(times).encode()  # type: ignore[arg-type]  # there is no None
-    size = len(times[0] or "")
-    if len(joined) != size * len(times) or len(set(map(len, times))) != 1:  # type: ignore[arg-type]
+    texts = cast("Sequence[str]", times)  # there is no None; a check of each would cost more than all the rest
+    joined = "".join(texts).encode()
+    size = len(texts[0])
+    if len(joined) != size * len(texts) or len(set(map(len, texts))) != 1:
         return None
     text = np.frombuffer(joined, np.uint8).reshape(len(times), size)
     for end in _ENDS:

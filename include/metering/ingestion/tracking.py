@@ -28,12 +28,14 @@ from metering.ingestion.replies import ProblemReply, Refusal, json_reply
 from metering.ingestion.service import Service
 from metering.ingestion.validation import Judge
 
+Status = Literal["accepted", "duplicate", "quarantined", "refused"]
+
 
 class EventReply(msgspec.Struct, omit_defaults=True):
     """What became of one event."""
 
     index: int
-    status: Literal["accepted", "duplicate", "quarantined", "refused"]
+    status: Status
     idempotency_key: str | None
     key_derived: bool
     reason: str | None = None
@@ -94,11 +96,9 @@ def account(events: Sorted, kept: list[Reject], *, brief: bool) -> TrackReply:
         for fact in (events.facts if verdicts["duplicate"] or not brief else ())
         if fact.verdict == "duplicate" or (fact.verdict == "accepted" and not brief)
     ]
-    for status, rejects in (("quarantined", kept), ("refused", events.refused)):
-        replies += [
-            EventReply(r.index, status, r.key, r.key_derived, r.reason, r.field, r.message)  # type: ignore[arg-type]
-            for r in rejects
-        ]
+    unaccepted: tuple[tuple[Status, list[Reject]], ...] = (("quarantined", kept), ("refused", events.refused))
+    for status, rejects in unaccepted:
+        replies += [EventReply(r.index, status, r.key, r.key_derived, r.reason, r.field, r.message) for r in rejects]
     if kept or events.refused:
         replies.sort(key=lambda reply: reply.index)
     return TrackReply(

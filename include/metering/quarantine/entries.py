@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -28,7 +28,7 @@ PIECE = 1_000
 """Entries that a bulk action takes up in one transaction."""
 
 _ID = re.compile(r"(\d{1,9})-([0-9a-f]{32})")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - beside timedelta
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = b"\x02"
 
 

@@ -16,16 +16,23 @@ import httpx
 import psycopg
 import pytest
 
-from metering import catalog, sample
+from metering import catalog, runs, sample, transform
+from metering.demo.outcome import compare_bills
 from metering.ingestion.keys import create_api_key
 from metering.processes.ports import free_port
 from metering.sample.events import Sample
 from metering.sample.sending import send
+from metering.settings import Settings
 from usage_client import UsageClient
 
 Connection = psycopg.Connection[dict[str, Any]]
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 FEW = ("acme", "annapurna", "idle")
+
+
+@pytest.fixture
+def database_url(deployed_database_url: str) -> str:
+    return deployed_database_url
 
 
 @pytest.fixture
@@ -81,8 +88,8 @@ def few() -> Sample:
     )
 
 
-def test_what_lands_is_what_was_planned_and_sending_it_again_changes_nothing(
-    connection: Connection, service: str, few: Sample
+def test_what_lands_and_is_billed_is_what_was_planned_and_sending_it_again_changes_nothing(
+    connection: Connection, database_url: str, service: str, few: Sample, tmp_path: Path
 ) -> None:
     catalog.apply(connection, sample.catalog(NOW))
     key = create_api_key(connection)
@@ -99,6 +106,15 @@ def test_what_lands_is_what_was_planned_and_sending_it_again_changes_nothing(
         " JOIN billing.teams USING (team_id) GROUP BY 1, 2"
     ).fetchall()
     assert {(row["team_key"], row["event_name"]): int(row["total"]) for row in landed} == planned
+    settings = Settings(home=tmp_path, values={"DATABASE_URL": database_url})
+    run = runs.open_run(connection, "test")
+    transform.build("tag:usage", settings)
+    transform.build("tag:billing", settings)
+    runs.close_run(connection, run)
+    bills = compare_bills(connection, sample.bills_of_plan(few.plan, datetime.now(UTC)))
+    assert len({bill.currency for bill in bills}) > 1
+    assert {bill.team for bill in bills if bill.actual} >= {"acme", "annapurna"}
+    assert [bill for bill in bills if not bill.equal] == []
 
 
 def test_a_key_that_was_revoked_or_never_given_is_reported_and_nothing_is_lost(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -86,26 +88,69 @@ def flush_on_sigterm(timeout: float = EXIT_SECONDS) -> bool:
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return False
 
-    begun = False
+    _SigtermEnd(timeout).begin()
+    return True
 
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal begun
-        if begun:  # we are done, or somebody lost patience
+
+class _SigtermEnd:
+    """Flushes at SIGTERM, then lets it end the process; a second one ends it at once.
+
+    The main thread runs a signal's handler only when it comes to run Python: a signal that came just before a long
+    system call, or amid an extension's work, would wait for the end of that. So a thread hears of it, too.
+    """
+
+    SAME_SIGNAL = 0.5
+    """Seconds within which the thread and the handler hear of one and the same signal."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._heard = itertools.count()
+        self._since: float | None = None
+        self._over = False
+
+    def begin(self) -> None:
+        """Handle the signal from now on."""
+        signal.signal(signal.SIGTERM, self._handle)
+        ear, mouth = socket.socketpair()
+        mouth.setblocking(False)
+        taken = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        if taken != -1:
+            signal.set_wakeup_fd(taken)  # somebody else hears of signals this way: the handler has to do
+            return
+        os.register_at_fork(after_in_child=lambda: self._leave(mouth))
+        threading.Thread(target=self._listen, args=(ear,), name="usage-client-signals", daemon=True).start()
+
+    def _listen(self, ear: socket.socket) -> None:
+        while numbers := ear.recv(64):
+            if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) == self._handle:
+                self._hear(signal.SIGTERM)
+
+    def _leave(self, mouth: socket.socket) -> None:
+        """In a forked process: what it hears is none of the parent's business."""
+        if (taken := signal.set_wakeup_fd(-1)) not in (-1, mouth.fileno()):
+            signal.set_wakeup_fd(taken)
+        mouth.close()
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        lost_patience = self._since is not None and time.monotonic() - self._since > self.SAME_SIGNAL
+        if self._over or lost_patience:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-            return
-        begun = True
-        # The main thread may be anywhere, and hold any lock: another one does the work.
-        threading.Thread(target=finish, args=(number,), name="usage-client-sigterm", daemon=True).start()
+        else:
+            self._hear(number)
 
-    def finish(number: int) -> None:
-        end_all(timeout)
+    def _hear(self, number: int) -> None:
+        if next(self._heard) == 0:
+            self._since = time.monotonic()
+            # The main thread may be anywhere, and hold any lock: another one does the work.
+            threading.Thread(target=self._finish, args=(number,), name="usage-client-sigterm", daemon=True).start()
+
+    def _finish(self, number: int) -> None:
+        end_all(self._timeout)
+        self._over = True
         os.kill(os.getpid(), number)
         time.sleep(1)  # the main thread does not come to handle it: it is deep in something that is no Python
         os._exit(128 + number)
-
-    signal.signal(signal.SIGTERM, handle)
-    return True
 
 
 def _forked() -> None:

@@ -82,6 +82,44 @@ time.sleep(60)
     assert b'"idempotency_key":"a"' in file.read_bytes()
 
 
+def test_sigterm_flushes_while_the_main_thread_runs_no_python(server: Server, start: Start) -> None:
+    program = """
+import hashlib
+assert usage_client.flush_on_sigterm()
+usage.track('e', idempotency_key='a')
+print("tracked", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"long", b"work", 2_000_000_000)
+"""
+    process = start(CLIENT + program, server.url)
+    assert process.stdout.readline() == "tracked\n"
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 8
+    assert set(server.kept) == {"a"}
+
+
+def test_a_forked_child_that_gets_sigterm_leaves_its_parent_alone(server: Server, start: Start) -> None:
+    program = """
+assert usage_client.flush_on_sigterm()
+child = os.fork()
+if child == 0:
+    usage.track('e', idempotency_key='child')
+    print("tracked", flush=True)
+    while True: time.sleep(0.1)
+usage.track('e', idempotency_key='parent')
+time.sleep(0.5)
+os.kill(child, signal.SIGTERM)
+_, status = os.waitpid(child, 0)
+assert os.WTERMSIG(status) == signal.SIGTERM, status
+time.sleep(0.5)
+sys.exit(4)
+"""
+    assert start(CLIENT + program, server.url).wait(60) == 4
+    assert set(server.kept) == {"child", "parent"}
+
+
 def test_a_handler_that_is_there_already_is_left_alone(server: Server, start: Start) -> None:
     program = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))

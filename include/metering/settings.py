@@ -200,6 +200,12 @@ class Settings:
         """Airflow's configuration, passwords file and task logs."""
         return self.home / "airflow"
 
+    @property
+    def catalog(self) -> Path:
+        """The folder (or file) of meters, plans, prices and teams that `./billing prices` reads."""
+        given = self.get("BILLING_CATALOG")
+        return Path(given) if given else PROJECT_ROOT / "include" / "catalog"
+
     @cached_property
     def dbt_project(self) -> Path:
         """The dbt project in this checkout."""

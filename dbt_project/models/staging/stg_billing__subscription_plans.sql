@@ -5,6 +5,14 @@ versions as (
     from {{ source('billing', 'subscription_plans') }}
     where recorded_at <= {{ as_of() }}
     order by team_id, subscription_key, effective_from, recorded_at desc
+),
+
+-- A change that was undone is a row with the plan before it: no change, and no line is split there.
+changes as (
+    select
+        *,
+        lag(plan_id) over (partition by team_id, subscription_key order by effective_from) as plan_before
+    from versions
 )
 
 select
@@ -15,4 +23,5 @@ select
     coalesce(
         lead(effective_from) over (partition by team_id, subscription_key order by effective_from), 'infinity'
     ) as effective_until
-from versions
+from changes
+where plan_before is distinct from plan_id

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -10,7 +11,11 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from metering import statements
-from metering.catalog.model import Alert, Catalog, Plan, Price, PriceVersion, Team
+from metering.catalog import effects
+from metering.catalog.effects import SQL as EFFECTS
+from metering.catalog.effects import Amounts, Difference, Effect
+from metering.catalog.model import Alert, Catalog, Plan, Price, PriceVersion, Subscription, Team
+from metering.database import one, rows
 from metering.errors import BillingError
 
 SQL = statements.beside(__file__, "catalog")
@@ -40,9 +45,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What applying a catalog changed, in the order in which it was done."""
+    """What applying a catalog changed, in the order in which it was done, and whom it is about."""
 
     changes: tuple[Change, ...]
+    effects: tuple[Effect, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    """Of a dry run: what would become of bills that a change of the past is about."""
+    refusal: BillingError | None = field(default=None, compare=False)
+    """Of a dry run: why applying would be refused."""
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -55,27 +65,103 @@ class Changes:
         return tuple(change for change in self.changes if change.kind == kind)
 
 
-def apply(connection: psycopg.Connection[DictRow], catalog: Catalog, *, dry_run: bool = False) -> Changes:
+def apply(
+    connection: psycopg.Connection[DictRow],
+    catalog: Catalog,
+    *,
+    dry_run: bool = False,
+    correction: str | None = None,
+    made_by: str = "unknown",
+) -> Changes:
     """Apply a catalog in one transaction and return what changed; `dry_run` says what would change and changes nothing.
 
-    Nothing is removed: what the file leaves out stays as it is. Prices and subscriptions that changed become further
+    Nothing is removed: what the files leave out stays as it is. Prices and subscriptions that changed become further
     versions; names, and the zone of a team's days, are changed in place. Raises `BillingError` where a meter or a price
-    is known with another definition, because what was measured or priced by it would silently mean something else.
+    is known with another definition, because what was measured or priced by it would silently mean something else; and
+    where something is changed for a time in which a team has a billing period, unless `correction` says why. Then final
+    bills stay as they are, and the difference is an adjustment on the next open one.
     """
     values = _values(catalog)
     changes: list[Change] = []
-    with connection.transaction() as transaction:
+    after: Amounts = {}
+    with connection.transaction(force_rollback=dry_run):
         connection.execute(SQL["take_turns"])
-        connection.execute(SQL["record_now"])
+        since = one(connection, SQL["record_now"])["now"]
+        connection.execute(EFFECTS["known_subscriptions"])
         _refuse_redefinitions(connection, values)
         for kind, add, change in _STEPS:
             for row in connection.execute(SQL[add], values):
                 changes.append(Change(kind, row["key"], "changed" if row.get("changed") else "added"))
             if change:
                 changes.extend(Change(kind, row["key"], "changed") for row in connection.execute(SQL[change], values))
+        _refuse_other_periods(connection, catalog, since)
+        found = effects.find(connection, since, since)
+        past = tuple(effect for effect in found if effect.in_the_past)
+        refusal = _refusal(catalog, past) if past and correction is None else None
         if dry_run:
-            raise psycopg.Rollback(transaction)
-    return Changes(tuple(changes))
+            after = effects.amounts(connection, (effect.team_id for effect in past))
+        elif refusal:
+            raise refusal
+        elif past:
+            told = Jsonb([_told(effect) for effect in past])
+            connection.execute(
+                EFFECTS["record_correction"], {"made_by": made_by, "reason": correction, "changes": told}
+            )
+    if not dry_run or not past:
+        return Changes(tuple(changes), found, refusal=refusal)
+    with connection.transaction():
+        before = effects.amounts(connection, (effect.team_id for effect in past))
+    return Changes(tuple(changes), found, effects.differences(before, after), refusal)
+
+
+def _refusal(catalog: Catalog, past: tuple[Effect, ...]) -> BillingError:
+    """Why something in the past is not changed in passing, and how it is changed on purpose."""
+    said: dict[str, list[Effect]] = {}
+    for effect in past:
+        if effect.kind == "price version":
+            place = f"{catalog.place_of_version(effect.key, effect.version_from)}: the price {effect.key}"
+        else:
+            what = f"is on {effect.key}" if effect.kind == "subscription plan" else "ends"
+            place = f"{catalog.place_of_team(effect.team_key)}: when {effect.team_key} {what}"
+        said.setdefault(place, []).append(effect)
+    lines = []
+    for place, about in list(said.items())[:20]:
+        final = sum(effect.final_periods for effect in about)
+        since = min(effect.changed_from for effect in about)
+        teams = len({effect.team_key for effect in about})
+        bills = f"{final} final {'bill' if final == 1 else 'bills'}" if final else "bills that are open"
+        lines.append(
+            f"{place} would change from {since:%Y-%m-%d %H:%M}Z on, for {teams} {'team' if teams == 1 else 'teams'} "
+            f"and {bills}"
+        )
+    return BillingError(
+        "What has been billed is never rewritten.\n" + ".\n".join(lines) + ".",
+        "To change it from now on, add another version with a moment to come (effective_from, since). To correct the "
+        "past, look at `./billing prices plan --correct`, then run `./billing prices apply --correct REASON`: final "
+        "bills stay, and the difference is an adjustment on the next open bill.",
+    )
+
+
+def _told(effect: Effect) -> dict[str, Any]:
+    return {
+        "kind": effect.kind,
+        "key": effect.key,
+        "changed_from": effect.changed_from.isoformat(),
+        "team": effect.team_key,
+        "subscription": effect.subscription_key,
+        "final_bills": effect.final_periods,
+    }
+
+
+def _refuse_other_periods(connection: psycopg.Connection[DictRow], catalog: Catalog, since: datetime) -> None:
+    changed = rows(connection, EFFECTS["subscriptions_redefined"], since=since)
+    if changed:
+        team = changed[0]["team_key"]
+        raise BillingError(
+            f"{catalog.place_of_team(team)}: the subscription {changed[0]['subscription_key']} has billing periods, "
+            "which follow from its start, anchor day, zone and currency.",
+            "Let it end (ends), and give the team another under a key of its own (subscriptions); nothing was changed.",
+        )
 
 
 def _refuse_redefinitions(connection: psycopg.Connection[DictRow], values: dict[str, Jsonb]) -> None:
@@ -97,6 +183,7 @@ def _values(catalog: Catalog) -> dict[str, Jsonb]:
     """The parameters of the statements: one JSON array a table, rows numbered in the order of the file."""
     prices = [(plan, price) for plan in catalog.plans for price in plan.prices]
     versions = [(price, version) for _, price in prices for version in price.versions]
+    subscriptions = [(team, said) for team in catalog.teams for said in team.all_subscriptions]
     return {
         "meters": _numbered(
             [{**meter.model_dump(mode="json"), "parameters": meter.parameters} for meter in catalog.meters]
@@ -105,10 +192,14 @@ def _values(catalog: Catalog) -> dict[str, Jsonb]:
         "prices": _numbered([_price(plan, price) for plan, price in prices]),
         "versions": _numbered([_version(price, version) for price, version in versions]),
         "teams": _numbered(
-            [team.model_dump(mode="json", exclude={"subscription", "alerts"}) for team in catalog.teams]
+            [
+                team.model_dump(mode="json", exclude={"subscription", "subscriptions", "alerts"})
+                for team in catalog.teams
+            ]
         ),
         "alerts": _numbered([_alert(team, alert) for team in catalog.teams for alert in team.alerts]),
-        "subscriptions": _numbered([_subscription(team) for team in catalog.teams if team.subscription]),
+        "subscriptions": _numbered([_subscription(team, said) for team, said in subscriptions]),
+        "plan_changes": _numbered([change for team, said in subscriptions for change in _plan_changes(team, said)]),
     }
 
 
@@ -138,16 +229,26 @@ def _alert(team: Team, alert: Alert) -> dict[str, Any]:
     }
 
 
-def _subscription(team: Team) -> dict[str, Any]:
-    said = team.subscription
-    assert said is not None
+def _subscription(team: Team, said: Subscription) -> dict[str, Any]:
     return {
         "team": team.team,
-        "plan": said.plan,
+        "subscription": said.subscription,
         "currency": said.currency,
-        "time_zone": team.subscription_zone,
+        "time_zone": team.zone_of(said),
         "anchor_day": said.anchor_day,
-        "starts_at": team.moment(said.starts).isoformat(),
-        "ends_at": team.moment(said.ends).isoformat() if said.ends else None,
-        "plan_from": team.moment(said.plan_from or said.starts).isoformat(),
+        "starts_at": team.moment(said.starts, said).isoformat(),
+        "ends_at": team.moment(said.ends, said).isoformat() if said.ends else None,
+        "whole_history": bool(said.plans),
     }
+
+
+def _plan_changes(team: Team, said: Subscription) -> list[dict[str, Any]]:
+    return [
+        {
+            "team": team.team,
+            "subscription": said.subscription,
+            "plan": change.plan,
+            "plan_from": team.moment(change.since or said.starts, said).isoformat(),
+        }
+        for change in said.plan_changes
+    ]

@@ -4,7 +4,7 @@ SELECT pg_advisory_xact_lock(7010);
 
 -- name: record_now
 -- Versions are recorded in the order of recording: until this transaction ends, no horizon after them can be taken.
-SELECT landing.record_now();
+SELECT landing.record_now() AS now;
 
 -- name: meters_redefined
 -- Meters that are known with another definition. What they measured was measured by the old one, so it may not change.
@@ -158,58 +158,89 @@ RETURNING known.team_key AS key;
 WITH said AS (
     SELECT team.team_id, subscription.*
     FROM jsonb_to_recordset(%(subscriptions)s) AS subscription (
-        place integer, team text, currency text, time_zone text, anchor_day smallint, starts_at timestamptz,
-        ends_at timestamptz)
+        place integer, team text, subscription text, currency text, time_zone text, anchor_day smallint,
+        starts_at timestamptz, ends_at timestamptz)
     JOIN billing.teams AS team ON team.team_key = subscription.team
 ),
 known AS (
-    SELECT DISTINCT ON (team_id) *
-    FROM billing.subscriptions WHERE subscription_key = 'main' AND team_id IN (SELECT said.team_id FROM said)
-    ORDER BY team_id, recorded_at DESC
+    SELECT DISTINCT ON (known.team_id, known.subscription_key) known.*
+    FROM billing.subscriptions AS known
+    JOIN said ON said.team_id = known.team_id AND said.subscription = known.subscription_key
+    ORDER BY known.team_id, known.subscription_key, known.recorded_at DESC
 ),
 added AS (
-    INSERT INTO billing.subscriptions (team_id, currency, time_zone, anchor_day, starts_at, ends_at)
-    SELECT said.team_id, said.currency, said.time_zone, said.anchor_day, said.starts_at, said.ends_at
+    INSERT INTO billing.subscriptions (team_id, subscription_key, currency, time_zone, anchor_day, starts_at, ends_at)
+    SELECT said.team_id, said.subscription, said.currency, said.time_zone, said.anchor_day, said.starts_at, said.ends_at
     FROM said
-    LEFT JOIN known USING (team_id)
+    LEFT JOIN known ON known.team_id = said.team_id AND known.subscription_key = said.subscription
     WHERE known.team_id IS NULL
        OR (known.currency::text, known.time_zone, known.anchor_day, known.starts_at)
           <> (said.currency, said.time_zone, said.anchor_day, said.starts_at)
        OR known.ends_at IS DISTINCT FROM said.ends_at
-    RETURNING team_id
+    RETURNING team_id, subscription_key
 )
-SELECT said.team AS key, EXISTS (SELECT FROM known WHERE known.team_id = said.team_id) AS changed
+SELECT said.team || CASE said.subscription WHEN 'main' THEN '' ELSE ' ' || said.subscription END AS key,
+       EXISTS (SELECT FROM known WHERE (known.team_id, known.subscription_key) = (said.team_id, said.subscription)) AS changed
 FROM added
-JOIN said USING (team_id)
+JOIN said ON said.team_id = added.team_id AND said.subscription = added.subscription_key
 ORDER BY said.place;
 
 -- name: add_subscription_plans
--- Plans of subscriptions that differ from what was last recorded for the same moment.
+-- Plans of subscriptions that differ from what was last recorded for the same moment. Where the file tells the whole history
+-- of a subscription, a change that is known and not in it is undone: the plan before it goes on.
 WITH said AS (
-    SELECT team.team_id, team.team_key, plan.plan_id, plan.plan_key, subscription.place, subscription.plan_from
-    FROM jsonb_to_recordset(%(subscriptions)s) AS subscription (
-        place integer, team text, plan text, plan_from timestamptz)
-    JOIN billing.teams AS team ON team.team_key = subscription.team
-    JOIN billing.plans AS plan ON plan.plan_key = subscription.plan
+    SELECT team.team_id, team.team_key, plan.plan_id, plan.plan_key, change.place, change.subscription, change.plan_from
+    FROM jsonb_to_recordset(%(plan_changes)s) AS change (
+        place integer, team text, subscription text, plan text, plan_from timestamptz)
+    JOIN billing.teams AS team ON team.team_key = change.team
+    JOIN billing.plans AS plan ON plan.plan_key = change.plan
 ),
 known AS (
-    SELECT DISTINCT ON (team_id, effective_from) team_id, effective_from, plan_id
-    FROM billing.subscription_plans WHERE subscription_key = 'main' AND team_id IN (SELECT said.team_id FROM said)
-    ORDER BY team_id, effective_from, recorded_at DESC
+    SELECT DISTINCT ON (known.team_id, known.subscription_key, known.effective_from)
+        known.team_id, known.subscription_key, known.effective_from, known.plan_id
+    FROM billing.subscription_plans AS known
+    WHERE (known.team_id, known.subscription_key) IN (SELECT said.team_id, said.subscription FROM said)
+    ORDER BY known.team_id, known.subscription_key, known.effective_from, known.recorded_at DESC
+),
+undone AS (
+    SELECT known.team_id, before.team_key, before.plan_id, before.plan_key, before.place, known.subscription_key,
+           known.effective_from
+    FROM known
+    JOIN billing.teams AS team USING (team_id)
+    JOIN jsonb_to_recordset(%(subscriptions)s) AS whole (team text, subscription text, whole_history boolean)
+        ON whole.team = team.team_key AND whole.subscription = known.subscription_key AND whole.whole_history
+    CROSS JOIN LATERAL (
+        SELECT * FROM said
+        WHERE said.team_id = known.team_id AND said.subscription = known.subscription_key
+            AND said.plan_from < known.effective_from
+        ORDER BY said.plan_from DESC
+        LIMIT 1
+    ) AS before
+    WHERE NOT EXISTS (
+        SELECT FROM said
+        WHERE (said.team_id, said.subscription, said.plan_from)
+            = (known.team_id, known.subscription_key, known.effective_from))
+),
+wanted AS (
+    SELECT team_id, team_key, plan_id, plan_key, place, subscription AS subscription_key, plan_from AS effective_from
+    FROM said
+    UNION ALL
+    SELECT * FROM undone
 ),
 added AS (
-    INSERT INTO billing.subscription_plans (team_id, effective_from, plan_id)
-    SELECT said.team_id, said.plan_from, said.plan_id
-    FROM said
-    LEFT JOIN known ON known.team_id = said.team_id AND known.effective_from = said.plan_from
-    WHERE known.plan_id IS DISTINCT FROM said.plan_id
-    RETURNING team_id
+    INSERT INTO billing.subscription_plans (team_id, subscription_key, effective_from, plan_id)
+    SELECT wanted.team_id, wanted.subscription_key, wanted.effective_from, wanted.plan_id
+    FROM wanted
+    LEFT JOIN known USING (team_id, subscription_key, effective_from)
+    WHERE known.plan_id IS DISTINCT FROM wanted.plan_id
+    RETURNING team_id, subscription_key, effective_from
 )
-SELECT said.team_key || ' on ' || said.plan_key AS key,
-       EXISTS (SELECT FROM known WHERE known.team_id = said.team_id) AS changed
+SELECT wanted.team_key || ' on ' || wanted.plan_key AS key,
+       EXISTS (SELECT FROM known WHERE (known.team_id, known.subscription_key) = (wanted.team_id, wanted.subscription_key))
+           AS changed
 FROM added
-JOIN said USING (team_id)
-ORDER BY said.place;
+JOIN wanted USING (team_id, subscription_key, effective_from)
+ORDER BY wanted.place, wanted.effective_from;
 
 -- name: set_alerts
 -- Alerts that are new, or differ from those of the same name. They say when to warn, not what is owed, and keep no versions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 from metering.catalog.currencies import EXPONENTS
 
 if TYPE_CHECKING:
-    from metering.catalog.model import Alert, Catalog, Meter, Plan, Price, PriceVersion, Team
+    from datetime import datetime
+
+    from metering.catalog.model import Alert, Catalog, Meter, Plan, Price, PriceVersion, Subscription, Team
 
 Location = tuple[int | str, ...]
 Mistake = tuple[Location, str]
@@ -158,39 +160,100 @@ def _ambiguous(place: Location, plan: Plan) -> Iterator[Mistake]:
 
 def _team(place: Location, team: Team, plans: dict[str, Plan]) -> Iterator[Mistake]:
     yield from _zone((*place, "time_zone"), team.time_zone)
-    subscription = team.subscription
-    if subscription is None:
+    if team.subscription and team.subscriptions:
+        yield (*place, "subscriptions"), "a team has either a subscription or a list of subscriptions"
         return
-    place = (*place, "subscription")
-    zone_mistakes = list(_zone((*place, "time_zone"), team.subscription_zone))
+    places: list[Location] = [(*place, "subscriptions", number) for number in range(len(team.subscriptions))]
+    for at, subscription in zip(places or [(*place, "subscription")], team.all_subscriptions, strict=False):
+        yield from _subscription(at, team, subscription, plans)
+    yield from (
+        ((*place, *where), reason) for where, reason in _twice("subscriptions", "subscription", team.subscriptions)
+    )
+    yield from _side_by_side(places, team)
+
+
+def _subscription(place: Location, team: Team, subscription: Subscription, plans: dict[str, Plan]) -> Iterator[Mistake]:
+    zone_mistakes = list(_zone((*place, "time_zone"), team.zone_of(subscription)))
     if zone_mistakes:
         if subscription.time_zone:
             yield from zone_mistakes
         return
     if subscription.currency not in EXPONENTS:
         yield (*place, "currency"), f"{subscription.currency} is no currency that is known here"
-    if subscription.plan not in plans:
-        yield (*place, "plan"), f"there is no plan {subscription.plan} in this file"
-    elif all(price.currency != subscription.currency for price in plans[subscription.plan].prices):
-        yield (*place, "currency"), f"the plan {subscription.plan} has no price in {subscription.currency}"
+    moments = yield from _moments(place, team, subscription)
+    if moments is None:
+        return
+    starts, ends = moments["starts"], moments.get("ends")
+    if ends and ends <= starts:
+        yield (*place, "ends"), f"ends at {ends:%Y-%m-%d %H:%M}Z, before it starts"
+    if moments.get("plan_from", starts) < starts:
+        yield (*place, "plan_from"), "is before the subscription starts"
+    yield from _plans_of(place, team, subscription, plans, ends)
+
+
+def _moments(
+    place: Location, team: Team, subscription: Subscription
+) -> Generator[Mistake, None, dict[str, datetime] | None]:
+    """The times of a subscription in UTC; None where one can't be told."""
     moments = {}
-    for field in ("starts", "ends", "plan_from"):
-        value = getattr(subscription, field)
+    said = {field: getattr(subscription, field) for field in ("starts", "ends", "plan_from")}
+    for location, value in (
+        *(((field,), value) for field, value in said.items()),
+        *((("plans", number, "since"), change.since) for number, change in enumerate(subscription.plans)),
+    ):
         if value is None:
             continue
         if getattr(value, "hour", None) is not None and value.tzinfo is None:
-            yield (*place, field), "has no time zone: end it with Z or an offset, or give a date"
-            return
-        moments[field] = moment = team.moment(value)
+            yield (*place, *location), "has no time zone: end it with Z or an offset, or give a date"
+            return None
+        moment = team.moment(value, subscription)
+        if location[0] in said:
+            moments[str(location[0])] = moment
         if moment.minute % 15 or moment.second or moment.microsecond:
-            yield (*place, field), "is not on a quarter of an hour, the smallest time that usage is added up for"
-    if "ends" in moments and moments["ends"] <= moments["starts"]:
-        yield (
-            (*place, "ends"),
-            f"ends at {moments['ends']:%Y-%m-%d %H:%M}Z, before it starts",
-        )
-    if "plan_from" in moments and moments["plan_from"] < moments["starts"]:
-        yield (*place, "plan_from"), "is before the subscription starts"
+            yield (*place, *location), "is not on a quarter of an hour, the smallest time that usage is added up for"
+    return moments
+
+
+def _plans_of(
+    place: Location, team: Team, subscription: Subscription, plans: dict[str, Plan], ends: datetime | None
+) -> Iterator[Mistake]:
+    if (subscription.plan is None) == (not subscription.plans):
+        yield place, "a subscription has either a plan or a list of plans"
+        return
+    if subscription.plans and subscription.plan_from:
+        yield (*place, "plan_from"), "belongs to plan; in a list of plans each says since when it counts"
+    before = None
+    for number, change in enumerate(subscription.plan_changes):
+        at: Location = (*place, "plans", number) if subscription.plans else place
+        if change.plan not in plans:
+            yield (*at, "plan"), f"there is no plan {change.plan} in this file"
+        elif all(price.currency != subscription.currency for price in plans[change.plan].prices):
+            yield (*place, "currency"), f"the plan {change.plan} has no price in {subscription.currency}"
+        if subscription.plans and number and not subscription.plans[number].since:
+            yield at, "does not say since when it counts: since"
+            continue
+        since = team.moment(change.since or subscription.starts, subscription)
+        if before is None and since != team.moment(subscription.starts, subscription) and subscription.plans:
+            yield (*at, "since"), "the first plan counts from when the subscription starts: leave it out"
+        if before is not None and since <= before:
+            yield (*at, "since"), "begins no later than the plan before it, which would end before it starts"
+        if ends is not None and since >= ends:
+            yield (*at, "since"), "begins when the subscription is over"
+        before = since
+
+
+def _side_by_side(places: list[Location], team: Team) -> Iterator[Mistake]:
+    """One subscription at a time, or usage would be billed twice."""
+    for (one_at, one), (other_at, other) in combinations(zip(places, team.subscriptions, strict=True), 2):
+        try:
+            first, second = sorted(
+                (team.moment(said.starts, said), team.moment(said.ends, said) if said.ends else None, at)
+                for said, at in ((one, one_at), (other, other_at))
+            )
+        except (TypeError, LookupError, ValueError):
+            continue  # times that can't be compared are mistakes already
+        if first[1] is None or first[1] > second[0]:
+            yield (*second[2], "starts"), "begins before the subscription before it ends"
 
 
 def _zone(place: Location, name: str) -> Iterator[Mistake]:

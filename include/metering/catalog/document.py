@@ -1,4 +1,4 @@
-"""A YAML document that knows on which line each of its parts stands, and whose numbers stay what was written."""
+"""YAML documents that know on which line each of their parts stands, and whose numbers stay what was written."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ class Document:
         return f"{self.name}{at}, {' → '.join(steps)}" if steps else f"{self.name}{at}"
 
 
+@dataclass(frozen=True)
+class Folder:
+    """Several documents that are one: each of their lists goes on where that of the document before ends."""
+
+    name: str
+    content: object
+    origins: dict[tuple[int | str, ...], tuple[Document, tuple[int | str, ...]]]
+    """Where the parts of the whole stand: the beginning of a location, and what it is in which document."""
+
+    def place(self, location: tuple[int | str, ...]) -> str:
+        """Where a part stands, for a person; see `Document.place`."""
+        for length in (2, 1):
+            if location[:length] in self.origins:
+                document, beginning = self.origins[location[:length]]
+                return document.place((*beginning, *location[length:]))
+        return self.name
+
+
 def _name(part: object, step: int | str) -> str:
     if isinstance(step, int):
         if isinstance(part, dict):
@@ -81,8 +99,52 @@ def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
     return None
 
 
-def read(path: Path) -> Document:
-    """Read a YAML file; raises `BillingError` where it can't be read or is no YAML."""
+def read_all(path: Path) -> Document | Folder:
+    """Read a YAML file, or every one of a folder; raises `BillingError` where one can't be read or is no YAML.
+
+    A list without items may be left empty in the file. Of a folder, files that begin with a dot are passed over.
+    """
+    if not path.is_dir():
+        return _together(str(path.name), [read(path)])
+    files = sorted(
+        file
+        for file in path.rglob("*.y*ml")
+        if file.suffix in (".yaml", ".yml") and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise BillingError(
+            f"The folder {path} has no catalog: no file in it ends with .yaml.",
+            "Run `./billing init --preset api` for one to start from, or give the path of yours.",
+        )
+    return _together(str(path), [read(file, str(file.relative_to(path))) for file in files])
+
+
+def _together(name: str, documents: list[Document]) -> Document | Folder:
+    whole: dict[str, Any] = {}
+    origins: dict[tuple[int | str, ...], tuple[Document, tuple[int | str, ...]]] = {}
+    for one in documents:
+        if not isinstance(one.content, dict):
+            if len(documents) == 1:
+                return one
+            raise BillingError(
+                f"{one.name}: holds no part of a catalog, which are meters, plans and teams.",
+                "Mend it, or move it out of the folder; nothing was changed.",
+            )
+        for part, items in one.content.items():
+            origins.setdefault((part,), (one, (part,)))
+            if isinstance(items, list) and isinstance(whole.setdefault(part, []), list):
+                for number, item in enumerate(items):
+                    origins[part, len(whole[part])] = (one, (part, number))
+                    whole[part].append(item)
+            elif items is not None:
+                whole[part] = items
+                origins[part,] = (one, (part,))
+    return Folder(name, whole, origins)
+
+
+def read(path: Path, name: str | None = None) -> Document:
+    """Read a YAML file; raises `BillingError` where it can't be read or is no YAML. `name`: what to call it."""
+    name = name or path.name
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -96,7 +158,7 @@ def read(path: Path) -> Document:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)
-        raise BillingError(f"{path.name}{at}: {reason}.", "Mend the YAML; nothing was changed.") from error
+        raise BillingError(f"{name}{at}: {reason}.", "Mend the YAML; nothing was changed.") from error
     finally:
         loader.dispose()
-    return Document(path.name, content, root)
+    return Document(name, content, root)

@@ -28,14 +28,23 @@ Amounts are in the currency's major unit. Numbers may be written with or without
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
 from metering.catalog import checks, document
 from metering.errors import BillingError
@@ -75,32 +84,40 @@ def _date_or_moment(value: object) -> object:
 class Part(BaseModel):
     """What all parts of a catalog have in common: they are values, and an unknown field is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
 
 
 class Meter(Part):
-    """What is measured: which events, how they are aggregated, by which properties usage is told apart.
-
-    `filters` lists, for a property, the values that count. `multiplier` is applied to each value before it is
-    aggregated; `rounding` to what was measured in a window or period, to `precision` digits after the point (negative:
-    before it). `bucket` is of bucketed meters, `operation_property` of unique counts: where it says `remove`, the value
-    goes.
-    """
+    """What is measured: which events, how they are aggregated, by which properties usage is told apart."""
 
     meter: Text
+    """Its key, which prices name."""
     name: Text
+    """What people call it."""
     event: Text
+    """The name of the events that it counts."""
     aggregation: Text
+    """How events become a quantity."""
     unit: Text
+    """What the values are, such as request or GB-hour."""
     dimensions: tuple[Text, ...] = ()
+    """Properties by which usage is told apart, so that prices can differ."""
     value_property: Text | None = None
+    """The property that holds the value; left out: the event's quantity."""
     filters: Mapping[Text, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """For a property, the values that count; left out: every event of that name."""
     multiplier: Amount | None = None
+    """Times which each value is taken before it is aggregated: the conversion of units."""
     bucket: Literal["hour", "day"] | None = None
+    """Of bucketed meters: the unit of the team's clock, of which each counts by itself."""
     operation_property: Text | None = None
+    """Of unique counts: the property that says remove where the value goes."""
     rounding: Literal["round", "up", "down"] | None = None
+    """How what was measured in a window or period is rounded; round: halves away from zero."""
     precision: Annotated[int, Field(ge=-12, le=12)] | None = None
+    """To how many digits after the point it is rounded; negative: before it."""
     allow_negative: bool = False
+    """Whether an event may take usage back."""
 
     @property
     def parameters(self) -> dict[str, str | int]:
@@ -155,19 +172,45 @@ class Plan(Part):
     prices: tuple[Price, ...] = ()
 
 
-class Subscription(Part):
-    """What a team is billed by. `starts` and `ends` are local dates (midnight in `time_zone`) or moments.
+Day = Annotated[date | datetime, BeforeValidator(_date_or_moment)]
 
-    `plan_from` says since when the plan counts, where a subscription changes plans; it is `starts` otherwise.
-    """
+
+class PlanChange(Part):
+    """A plan, and since when a subscription is on it."""
 
     plan: Text
+    """The key of the plan."""
+    since: Day | None = None
+    """A date (midnight in the subscription's zone) or a moment; of the first plan it may be left out."""
+
+
+class Subscription(Part):
+    """What a team is billed by. Its times are local dates (midnight in `time_zone`) or moments."""
+
+    subscription: Text = "main"
+    """Its key, where a team has several, one after another."""
+    plan: Text | None = None
+    """The key of its plan. Give `plans` instead where it has changed or will change."""
+    plans: tuple[PlanChange, ...] = ()
+    """All plans that it is on, one after another. Within a period, a change splits the lines."""
     currency: Text
+    """ISO 4217 code; its bills are in this currency."""
     anchor_day: Annotated[int, Field(ge=1, le=31)] = 1
-    starts: Annotated[date | datetime, BeforeValidator(_date_or_moment)]
-    ends: Annotated[date | datetime | None, BeforeValidator(_date_or_moment)] = None
-    plan_from: Annotated[date | datetime | None, BeforeValidator(_date_or_moment)] = None
+    """The day of the month on which periods begin; 31 is the last day of a shorter month."""
+    starts: Day
+    """Its first moment."""
+    ends: Day | None = None
+    """The moment at which it is over (excluded); left out: it goes on."""
+    plan_from: Day | None = None
+    """Since when `plan` counts, if that is not `starts`: what the database knows of earlier plans stays."""
     time_zone: Text | None = None
+    """IANA name of the zone of its periods; left out: the team's."""
+
+    @property
+    def plan_changes(self) -> tuple[PlanChange, ...]:
+        """All plans that the file names, each with its beginning."""
+        said = self.plans or ((PlanChange(plan=self.plan, since=self.plan_from),) if self.plan else ())
+        return tuple(change if change.since else PlanChange(plan=change.plan, since=self.starts) for change in said)
 
 
 class Webhook(Part):
@@ -192,20 +235,31 @@ class Team(Part):
     """Who is billed."""
 
     team: Text
+    """The key that events name."""
     name: Text
+    """What people call it."""
     time_zone: Text
+    """IANA name; the team's hours, days and months are of this zone."""
     subscription: Subscription | None = None
+    """What it is billed by."""
+    subscriptions: tuple[Subscription, ...] = ()
+    """Instead of `subscription`, where there are several, one after another: each with a key of its own."""
     alerts: tuple[Alert, ...] = ()
+    """When to warn."""
 
     @property
-    def subscription_zone(self) -> str:
-        """The IANA zone of the team's billing periods."""
-        return (self.subscription.time_zone if self.subscription else None) or self.time_zone
+    def all_subscriptions(self) -> tuple[Subscription, ...]:
+        """Its subscriptions, however they were written."""
+        return (self.subscription, *self.subscriptions) if self.subscription else self.subscriptions
 
-    def moment(self, value: date | datetime) -> datetime:
-        """A date or moment of the subscription in UTC; a date is the midnight with which it begins in the zone."""
+    def zone_of(self, subscription: Subscription) -> str:
+        """The IANA zone of a subscription's billing periods."""
+        return subscription.time_zone or self.time_zone
+
+    def moment(self, value: date | datetime, subscription: Subscription) -> datetime:
+        """A date or moment of a subscription in UTC; a date is the midnight with which it begins in the zone."""
         if not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day, tzinfo=ZoneInfo(self.subscription_zone))
+            value = datetime(value.year, value.month, value.day, tzinfo=ZoneInfo(self.zone_of(subscription)))
         return value.astimezone(UTC)
 
 
@@ -215,15 +269,19 @@ class Catalog(Part):
     meters: tuple[Meter, ...] = ()
     plans: tuple[Plan, ...] = ()
     teams: tuple[Team, ...] = ()
+    _source: document.Document | document.Folder | None = PrivateAttr(None)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read and check a file; raises `BillingError` that names each mistake by file, line, place and reason."""
-        source = document.read(Path(path))
+        """Read and check a file, or the files of a folder, which are one catalog together.
+
+        Raises `BillingError` that names each mistake by file, line, place and reason.
+        """
+        source = document.read_all(Path(path))
         return cls.read(source.content, source)
 
     @classmethod
-    def read(cls, content: object, source: document.Document | None = None) -> Self:
+    def read(cls, content: object, source: document.Document | document.Folder | None = None) -> Self:
         """Check a catalog that is already in memory, in the shape of the file; raises `BillingError` as `load` does."""
         source = source or document.Document("the catalog", content)
         try:
@@ -236,10 +294,35 @@ class Catalog(Part):
         found = list(checks.check(catalog))
         if found:
             raise _mistakes(source, found)
+        catalog._source = source
         return catalog
 
+    def place_of_version(self, price_key: str, effective_from: datetime) -> str:
+        """Where the version of a price stands, by file and line."""
+        for plan, price, version in self._versions():
+            if self.plans[plan].prices[price].price == price_key:
+                found = self.plans[plan].prices[price].versions[version]
+                if found.effective_from == effective_from:
+                    return self._place("plans", plan, "prices", price, "versions", version)
+        return price_key
 
-def _mistakes(source: document.Document, found: Iterable[checks.Mistake]) -> BillingError:
+    def place_of_team(self, team_key: str) -> str:
+        """Where a team stands, by file and line."""
+        for number, team in enumerate(self.teams):
+            if team.team == team_key:
+                return self._place("teams", number)
+        return team_key
+
+    def _versions(self) -> Iterator[tuple[int, int, int]]:
+        for plan, said in enumerate(self.plans):
+            for price, one in enumerate(said.prices):
+                yield from ((plan, price, version) for version in range(len(one.versions)))
+
+    def _place(self, *location: int | str) -> str:
+        return (self._source or document.Document("the catalog", self.model_dump(mode="json"))).place(location)
+
+
+def _mistakes(source: document.Document | document.Folder, found: Iterable[checks.Mistake]) -> BillingError:
     lines = [f"{source.place(location)}: {reason}" for location, reason in found]
     if len(lines) == 1:
         return BillingError(f"{lines[0]}.", "Mend it and apply the file again; nothing was changed.")

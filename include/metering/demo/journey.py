@@ -86,7 +86,10 @@ def _start_and_deliver(settings: Settings, source: Source, display: Display) -> 
         settings = _wait_for_ingestion(settings, starting)
         with database.connect(settings.database_url, application="billing-demo") as connection:
             with display.stage("catalog applied"):
-                changes = catalog.apply(connection, source.catalog)
+                # The sample follows the calendar: in another month its prices change at another moment.
+                changes = catalog.apply(
+                    connection, source.catalog, correction="the sample of another day", made_by="demo"
+                )
             display.say(f"The catalog changed {len(changes)} rows." if changes else "The catalog was applied before.")
             with display.stage("usage sent"):
                 delivery = source.deliver(settings, connection, lambda count: display.advance(bar, count))

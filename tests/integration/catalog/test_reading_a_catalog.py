@@ -28,7 +28,7 @@ def test_a_number_without_quotes_stays_the_decimal_that_was_written(file: Path) 
 def test_a_date_is_the_midnight_with_which_it_begins_where_the_team_is(file: Path) -> None:
     acme = Catalog.load(file).teams[0]
     assert acme.subscription is not None
-    assert acme.moment(acme.subscription.starts) == datetime(2026, 8, 31, 18, 15, tzinfo=UTC)
+    assert acme.moment(acme.subscription.starts, acme.subscription) == datetime(2026, 8, 31, 18, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

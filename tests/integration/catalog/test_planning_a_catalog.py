@@ -1,0 +1,158 @@
+"""What a change is about: since when and for whom; and that the past is changed on purpose or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from metering import catalog, periods
+from metering.catalog import Catalog
+from metering.cli import prices
+from metering.errors import BillingError
+
+Edit = Callable[[str, str], Path]
+Connection = psycopg.Connection[dict[str, Any]]
+
+NEXT_VERSION = """\
+          - effective_from: {moment}
+            model: per_unit
+            charge_unit: GB-month
+            per_period_hour: true
+            tiers: [{{unit_amount: 0.20}}]
+teams:
+"""
+
+
+@pytest.fixture
+def billed(connection: Connection, file: Path) -> Path:
+    """The small catalog, applied; its periods are open, and those of September are final."""
+    catalog.apply(connection, Catalog.load(file))
+    periods.open_periods(connection)
+    connection.execute(
+        "UPDATE billing.billing_periods SET status = 'finalized', finalized_at = now()"
+        " WHERE period_label LIKE '2026-09%'"
+    )
+    return file
+
+
+def _moment(delta: timedelta) -> str:
+    return f"{datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + delta:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _with_version(edit: Edit, moment: str) -> Path:
+    return edit("teams:\n", NEXT_VERSION.format(moment=moment))
+
+
+def test_a_version_to_come_is_recorded_and_told_for_whom(connection: Connection, billed: Path, edit: Edit) -> None:
+    found = Catalog.load(_with_version(edit, _moment(timedelta(days=2))))
+    planned = catalog.apply(connection, found, dry_run=True)
+    assert [change.kind for change in planned.changes] == ["price version"]
+    assert [(effect.key, effect.team_key, effect.final_periods) for effect in planned.effects] == [
+        ("standard/storage", "acme", 0),
+        ("standard/storage", "hook", 0),
+    ]
+    assert planned.refusal is None
+    assert catalog.apply(connection, found) == planned
+    assert not catalog.apply(connection, found)
+
+
+def test_a_price_that_has_billed_is_not_rewritten_in_passing(connection: Connection, billed: Path, edit: Edit) -> None:
+    edit("unit_amount: 0.001", "unit_amount: 0.002")
+    lines = billed.read_text(encoding="utf-8").splitlines()
+    line = 1 + next(number for number, text in enumerate(lines) if "effective_from" in text)
+    planned = catalog.apply(connection, Catalog.load(billed), dry_run=True)
+    assert planned.refusal is not None
+    with pytest.raises(BillingError) as refused:
+        catalog.apply(connection, Catalog.load(billed))
+    assert refused.value.message == planned.refusal.message
+    assert f"prices.yaml, line {line}, plans → standard → prices → standard/search" in refused.value.message
+    assert "for 2 teams and 2 final bills" in refused.value.message
+    assert "./billing prices apply --correct REASON" in refused.value.remedy
+    assert connection.execute("SELECT FROM billing.price_versions").rowcount == 2
+
+
+def test_a_correction_says_why_and_is_remembered(connection: Connection, billed: Path, edit: Edit) -> None:
+    edit("unit_amount: 0.001", "unit_amount: 0.002")
+    changes = catalog.apply(connection, Catalog.load(billed), correction="a digit was wrong", made_by="fay")
+    assert [(effect.team_key, effect.final_periods) for effect in changes.effects] == [("acme", 1), ("hook", 1)]
+    (kept,) = connection.execute("SELECT reason, made_by, changes FROM billing.catalog_corrections").fetchall()
+    assert (kept["reason"], kept["made_by"], len(kept["changes"])) == ("a digit was wrong", "fay", 2)
+    assert connection.execute("SELECT FROM billing.price_versions").rowcount == 3
+
+
+def test_a_version_that_begins_within_an_open_period_is_a_correction_too(
+    connection: Connection, billed: Path, edit: Edit
+) -> None:
+    found = Catalog.load(_with_version(edit, _moment(timedelta(hours=-3))))
+    with pytest.raises(BillingError, match="for 2 teams and bills that are open"):
+        catalog.apply(connection, found)
+    assert catalog.apply(connection, found, correction="agreed yesterday")
+
+
+def test_a_price_that_nobody_has_a_period_with_may_change_freely(
+    connection: Connection, file: Path, edit: Edit
+) -> None:
+    catalog.apply(connection, Catalog.load(file))
+    assert catalog.apply(connection, Catalog.load(edit("unit_amount: 0.001", "unit_amount: 0.002")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("currency: USD, anchor_day: 15", "currency: USD, anchor_day: 14", "follow from its start, anchor day"),
+        ("ends: 2026-12-15", "ends: 2026-10-15", "when hook ends would change from 2026-10-14 22:00Z on"),
+    ],
+)
+def test_a_subscription_keeps_the_periods_that_it_has_had(
+    connection: Connection, billed: Path, edit: Edit, old: str, new: str, says: str
+) -> None:
+    with pytest.raises(BillingError, match=re.escape(says)):
+        catalog.apply(connection, Catalog.load(edit(old, new)))
+
+
+def test_a_plan_of_the_past_is_changed_on_purpose_and_one_to_come_just_so(
+    connection: Connection, billed: Path, edit: Edit
+) -> None:
+    other = "plans:\n  - {plan: basic, name: Basic, prices: [{price: basic/s, name: S, meter: storage, currency: USD, "
+    other += "versions: [{effective_from: 2025-01-01T00:00:00Z, model: flat, charge_unit: x, "
+    edit("plans:\n", other + "tiers: [{flat_amount: 5}]}]}]}\n")
+    history = "plans: [{plan: standard}, {plan: basic, since: SINCE}], currency: USD, starts: 2026-09-01"
+    edit("plan: standard, currency: USD, starts: 2026-09-01", history.replace("SINCE", "2026-09-11"))
+    with pytest.raises(
+        BillingError, match="when acme is on basic would change from 2026-09-10 18:15Z on, for 1 team and 1"
+    ):
+        catalog.apply(connection, Catalog.load(billed))
+    to_come = _moment(timedelta(days=3))
+    catalog.apply(connection, Catalog.load(edit("since: 2026-09-11", f"since: {to_come}")))
+    plans = "SELECT plan_key FROM billing.subscription_plans JOIN billing.plans USING (plan_id) JOIN billing.teams"
+    plans += " USING (team_id) WHERE team_key = 'acme' ORDER BY effective_from, recorded_at"
+    assert [row["plan_key"] for row in connection.execute(plans)] == ["standard", "basic"]
+    # What the list does not name any more is undone: the plan before it goes on.
+    changes = catalog.apply(connection, Catalog.load(edit(f", {{plan: basic, since: {to_come}}}", "")))
+    assert [(change.kind, change.key) for change in changes.changes] == [("subscription plan", "acme on standard")]
+    assert [row["plan_key"] for row in connection.execute(plans)] == ["standard", "basic", "standard"]
+
+
+def test_the_command_shows_for_whom_and_refuses_with_the_line(
+    database_url: str, billed: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BILLING_CATALOG", str(billed))
+    _with_version(edit, _moment(timedelta(days=2)))
+    shown = CliRunner().invoke(prices.app, ["plan"])
+    assert shown.exit_code == 0
+    assert re.search(r"price version +standard/storage +20\d\d-\d\d-\d\d \d\d:00Z +2 teams: acme, hook", shown.output)
+    edit("unit_amount: 0.001", "unit_amount: 0.002")
+    refused = CliRunner().invoke(prices.app, ["plan", str(billed)])
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, BillingError)
+    assert "2 teams: acme, hook  2" in re.sub(" +", lambda gap: "  " if len(gap[0]) > 1 else " ", refused.output)
+    assert CliRunner().invoke(prices.app, ["plan", "--correct"]).exit_code == 0
+    assert isinstance(CliRunner().invoke(prices.app, ["apply", "--correct", " "]).exception, BillingError)

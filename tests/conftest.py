@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -68,11 +69,26 @@ def _drop(server: str, name: str) -> None:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _copy(server: str, template: str, name: str) -> None:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+_used: set[str] = set()
+
+
+@contextlib.contextmanager
+def database_from(server: str, template: str) -> Iterator[str]:
+    """The address of a copy of a database, dropped afterwards.
+
+    Its name is the first that is not in use: dbt takes up what it has parsed only for a database of the same name.
+    """
+    name = next(name for number in itertools.count() if (name := f"test_{os.getpid()}_{number}") not in _used)
+    _used.add(name)
+    try:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        yield database_on(server, name)
+    finally:
+        _drop(server, name)
+        _used.discard(name)
 
 
 @pytest.fixture(scope="session")
@@ -103,27 +119,32 @@ def empty_database_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
     """The address of a migrated database of this test's own, dropped after it."""
-    name = _new_name("db")
-    _copy(postgres_server, template_database, name)
-    try:
-        yield database_on(postgres_server, name)
-    finally:
-        _drop(postgres_server, name)
+    with database_from(postgres_server, template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def deployed_template_database(
-    postgres_server: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def dbt_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for dbt's artifacts, so that the project is parsed once."""
+    return tmp_path_factory.mktemp("dbt-home")
+
+
+@pytest.fixture(scope="session")
+def deployed_template_database(postgres_server: str, template_database: str, dbt_home: Path) -> Iterator[str]:
     """The name of a migrated database in which dbt has deployed every model; others are copied from it."""
     from metering import transform
     from metering.settings import Settings
 
     name = _new_name("deployed")
-    _copy(postgres_server, template_database, name)
+    with database_from(postgres_server, template_database) as url:
+        transform.deploy(Settings(home=dbt_home, values={"DATABASE_URL": url}))
+        with psycopg.connect(postgres_server, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(urlsplit(url).path[1:]), sql.Identifier(name)
+                )
+            )
     try:
-        url = database_on(postgres_server, name)
-        transform.deploy(Settings(home=tmp_path_factory.mktemp("deploy"), values={"DATABASE_URL": url}))
         yield name
     finally:
         _drop(postgres_server, name)
@@ -132,12 +153,8 @@ def deployed_template_database(
 @pytest.fixture
 def deployed_database_url(postgres_server: str, deployed_template_database: str) -> Iterator[str]:
     """The address of a database of this test's own in which every model is deployed, dropped after it."""
-    name = _new_name("db")
-    _copy(postgres_server, deployed_template_database, name)
-    try:
-        yield database_on(postgres_server, name)
-    finally:
-        _drop(postgres_server, name)
+    with database_from(postgres_server, deployed_template_database) as url:
+        yield url
 
 
 @pytest.fixture

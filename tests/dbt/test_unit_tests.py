@@ -8,8 +8,8 @@ from metering import transform
 from metering.settings import Settings
 
 
-def test_every_unit_test_of_a_model_passes(deployed_database_url: str, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, values={"DATABASE_URL": deployed_database_url})
+def test_every_unit_test_of_a_model_passes(deployed_database_url: str, dbt_home: Path) -> None:
+    settings = Settings(home=dbt_home, values={"DATABASE_URL": deployed_database_url})
     done = transform.build("test_type:unit", settings, command="test")
     assert len(done.results) >= 7
     assert {result["status"] for result in done.results} == {"pass"}

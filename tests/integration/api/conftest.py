@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ..reading.conftest import World, dbt_home, world
+from ..reading.conftest import World, world
 
-__all__ = ["dbt_home", "world"]
+__all__ = ["world"]
 
 SECRETS = ("secret-value", "secret-payload")
 """What only acme has sent: nobody else may ever be told any of it."""

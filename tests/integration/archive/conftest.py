@@ -89,12 +89,6 @@ def event(number: int, at: str | None = None, **fields: Any) -> Event:
     return Event(**{**made, **fields})
 
 
-@pytest.fixture(scope="session")
-def dbt_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for dbt's artifacts, so that the project is parsed once."""
-    return tmp_path_factory.mktemp("dbt-home")
-
-
 def _fill(house: House) -> None:
     house.connection.execute(Path(__file__).with_name("usage.sql").read_text(encoding="utf-8"))
     strange = [

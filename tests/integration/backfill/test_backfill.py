@@ -28,9 +28,14 @@ TABLES = {
 
 
 @pytest.fixture
-def settings(database_url, tmp_path, monkeypatch) -> Settings:
+def database_url(deployed_database_url) -> str:
+    return deployed_database_url
+
+
+@pytest.fixture
+def settings(database_url, dbt_home, monkeypatch) -> Settings:
     """dbt builds in this test's database."""
-    settings = Settings(home=tmp_path, values={"DATABASE_URL": database_url})
+    settings = Settings(home=dbt_home, values={"DATABASE_URL": database_url})
     for name, value in transform.environment(settings).items():
         monkeypatch.setenv(name, value)
     return settings
@@ -65,7 +70,6 @@ def day(month: int, number: int, hour: int = 0) -> datetime:
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_a_late_run_a_second_run_and_backfills_over_any_range_give_the_same_tables(connection, settings):
     connection.execute((HERE / "usage.sql").read_text(encoding="utf-8"))
-    transform.deploy(settings)
     land(connection, False)
     meter(connection, settings)
     on_time = tables(connection)

@@ -126,12 +126,6 @@ class House:
         }
 
 
-@pytest.fixture(scope="session")
-def dbt_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for dbt's artifacts, so that the project is parsed once."""
-    return tmp_path_factory.mktemp("dbt-home")
-
-
 @pytest.fixture
 def house(deployed_database_url: str, dbt_home: Path) -> Iterator[House]:
     from metering.database import connect

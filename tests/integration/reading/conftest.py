@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg import sql
 
 from metering import periods
 from metering.database import connect
@@ -23,10 +21,8 @@ from metering.ingestion.keys import create_api_key
 from metering.processes.ports import free_port
 from metering.settings import PROJECT_ROOT, Settings
 
-from ...conftest import database_on
-from ..metering.conftest import House, dbt_home
-
-__all__ = ["dbt_home"]
+from ...conftest import database_from
+from ..metering.conftest import House
 
 TIERS = [("0", "1000", "0", "0"), ("1000", "10000", "0.001", "0"), ("10000", None, "0.0008", "0")]
 
@@ -70,45 +66,34 @@ def world(
     deployed_template_database: str,
     dbt_home: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
 ) -> Iterator[World]:
     """One world for each file of tests."""
-    name = f"{deployed_template_database}_{request.module.__name__.rpartition('.')[2]}"
-    with psycopg.connect(postgres_server, autocommit=True) as server:
-        server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(deployed_template_database)
-            )
-        )
-        url = database_on(postgres_server, name)
+    with database_from(postgres_server, deployed_template_database) as url:
         log = tmp_path_factory.mktemp("service") / "service.log"
-        try:
-            with connect(url) as connection, log.open("wb") as output:
-                house = House(connection, Settings(home=dbt_home, values={"DATABASE_URL": url}))
-                furnish(house)
-                port = free_port()
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "metering.ingestion", "--port", str(port)],
-                    env={**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(PROJECT_ROOT / "include")},
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-                try:
-                    found = World(house, url, f"http://127.0.0.1:{port}")
-                    _wait(process, found.address, log)
-                    found.keys = {
-                        "anyone": create_api_key(connection, scopes=["track", "read", "admin"]),
-                        "acme": create_api_key(connection, "acme", ["track", "read", "admin"]),
-                        "globex": create_api_key(connection, "globex", ["track", "read", "admin"]),
-                        "reader": create_api_key(connection, "acme", ["read"]),
-                        "tracker": create_api_key(connection, "acme", ["track"]),
-                    }
-                    yield found
-                finally:
-                    process.terminate()
-                    process.wait(30)
-        finally:
-            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        with connect(url) as connection, log.open("wb") as output:
+            house = House(connection, Settings(home=dbt_home, values={"DATABASE_URL": url}))
+            furnish(house)
+            port = free_port()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "metering.ingestion", "--port", str(port)],
+                env={**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(PROJECT_ROOT / "include")},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                found = World(house, url, f"http://127.0.0.1:{port}")
+                _wait(process, found.address, log)
+                found.keys = {
+                    "anyone": create_api_key(connection, scopes=["track", "read", "admin"]),
+                    "acme": create_api_key(connection, "acme", ["track", "read", "admin"]),
+                    "globex": create_api_key(connection, "globex", ["track", "read", "admin"]),
+                    "reader": create_api_key(connection, "acme", ["read"]),
+                    "tracker": create_api_key(connection, "acme", ["track"]),
+                }
+                yield found
+            finally:
+                process.terminate()
+                process.wait(30)
 
 
 def furnish(house: House) -> None:

@@ -89,7 +89,7 @@ def few() -> Sample:
 
 
 def test_what_lands_and_is_billed_is_what_was_planned_and_sending_it_again_changes_nothing(
-    connection: Connection, database_url: str, service: str, few: Sample, tmp_path: Path
+    connection: Connection, database_url: str, service: str, few: Sample, dbt_home: Path
 ) -> None:
     catalog.apply(connection, sample.catalog(NOW))
     key = create_api_key(connection)
@@ -106,7 +106,7 @@ def test_what_lands_and_is_billed_is_what_was_planned_and_sending_it_again_chang
         " JOIN billing.teams USING (team_id) GROUP BY 1, 2"
     ).fetchall()
     assert {(row["team_key"], row["event_name"]): int(row["total"]) for row in landed} == planned
-    settings = Settings(home=tmp_path, values={"DATABASE_URL": database_url})
+    settings = Settings(home=dbt_home, values={"DATABASE_URL": database_url})
     run = runs.open_run(connection, "test")
     transform.build("tag:usage", settings)
     transform.build("tag:billing", settings)

@@ -13,8 +13,8 @@ import typer
 EXAMPLES = ["./billing test", "./billing test -k settings", "./billing test tests/unit -x"]
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
-# The whole suite runs in three parts side by side, since much of it waits; what was asked for in particular runs as asked.
-# The files keep their order, in which the longest, those that start the whole system, come first.
+# The whole suite runs in three parts side by side, since much of it waits; what was asked for in particular runs as
+# asked. The files keep their order, in which the longest, those that start the whole system, come first.
 SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
 # Programs that some tests drive, by the Debian package that has them.
 PACKAGES = {"chromium": "chromium", "redis-server": "redis-server"}

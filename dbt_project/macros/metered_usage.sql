@@ -2,9 +2,9 @@
     What the meters count in the quarter-hours of a CTE `queue` (team_id, meter_id, bucket_start), given a CTE `meters`. Metering
     and the reports on what metering has not reached yet share these two macros, so that both count the same.
 
-    `months_at_once` reads all months once instead of each quarter-hour by the events' own key.
+    `months_at_once` reads all months once instead of each quarter-hour by the events' own key. `width`: of other windows.
 -#}
-{% macro metered_events(months_at_once=false) -%}
+{% macro metered_events(months_at_once=false, width='15 minutes') -%}
     select
         queue.team_id,
         queue.meter_id,
@@ -34,7 +34,7 @@
         from {{ ref('stg_landing__usage_events') }} as landed
         where landed.team_id = queue.team_id
             and landed.occurred_at >= queue.bucket_start
-            and landed.occurred_at < queue.bucket_start + interval '15 minutes'
+            and landed.occurred_at < queue.bucket_start + interval '{{ width }}'
         offset 0
     ) as events
     where events.event_name = meters.event_name

@@ -36,6 +36,7 @@ def close_periods(connection: psycopg.Connection[DictRow], grace: timedelta = GR
             )
         values = {"grace": grace, "horizon": state["horizon"]}
         held = rows(connection, SQL["held_periods"], **values)
+        connection.execute(SQL["drop_empty_closing_periods"])
         finalized = rows(connection, SQL["finalize_bills"], **values)
         connection.execute(SQL["finalize_lines"])
         connection.execute(SQL["finalize_periods"])

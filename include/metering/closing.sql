@@ -18,6 +18,19 @@ WHERE periods.finalized_at IS NULL AND periods.period_end + %(grace)s::interval 
 GROUP BY teams.team_key, periods.period_label
 ORDER BY teams.team_key, periods.period_label;
 
+-- name: drop_empty_closing_periods
+-- A closing period exists only while something is due.
+DELETE FROM billing.billing_periods AS periods
+WHERE NOT periods.takes_usage AND periods.finalized_at IS NULL
+    AND NOT EXISTS (
+        SELECT FROM marts.fct_bill_lines AS lines
+        WHERE (lines.team_id, lines.subscription_key, lines.period_start)
+            = (periods.team_id, periods.subscription_key, periods.period_start))
+    AND NOT EXISTS (
+        SELECT FROM billing.periods_to_rate AS queue
+        WHERE (queue.team_id, queue.subscription_key, queue.period_start)
+            = (periods.team_id, periods.subscription_key, periods.period_start));
+
 -- name: finalize_bills
 -- Keeps the bill of each ended period whose usage up to the end of the grace is metered. A subscription of which anything
 -- that ended is still queued waits as a whole, so that its bills become final in their order.

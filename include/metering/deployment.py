@@ -18,7 +18,9 @@ def deploy(settings: Settings) -> bool:
 
     Hourly runs build tables only. Views belong here, because views that are rebuilt side by side collide.
     """
-    digest = project_digest(settings.dbt_project)
+    # What the models say depends on the settings that they are told, too.
+    told = f"{settings.reporting_currency} {settings.minute_days}"
+    digest = f"{project_digest(settings.dbt_project)} {told}"
     with connect(settings.database_url, application="billing-deploy") as connection:
         connection.execute(SQL["make_journal"])
         if one(connection, SQL["is_deployed"], digest=digest)["deployed"]:

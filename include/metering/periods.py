@@ -18,4 +18,14 @@ def open_periods(connection: psycopg.Connection[DictRow]) -> int:
     """
     with connection.transaction():
         connection.execute(SQL["record_now"])
-        return int(one(connection, SQL["open_periods"])["opened"])
+        opened = int(one(connection, SQL["open_periods"])["opened"])
+        connection.execute(SQL["leave_ended"])
+        return opened
+
+
+def open_closing_periods(connection: psycopg.Connection[DictRow]) -> None:
+    """Open a closing period for each subscription that is over and of which a final bill is queued to be rated again.
+
+    It is what the difference stands on, since no other period of such a subscription is open.
+    """
+    connection.execute(SQL["open_closing_periods"])

@@ -206,6 +206,29 @@ class Settings:
         given = self.get("BILLING_CATALOG")
         return Path(given) if given else PROJECT_ROOT / "include" / "catalog"
 
+    # Models ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def reporting_currency(self) -> str:
+        """The currency that reports convert to, as an ISO 4217 code. Bills stay in their own."""
+        from metering.catalog.currencies import EXPONENTS
+
+        code = self.get("BILLING_REPORTING_CURRENCY", "EUR") or ""
+        if code not in EXPONENTS:
+            raise BillingError(
+                f"BILLING_REPORTING_CURRENCY={code!r} is no currency that is known here.",
+                "Give three capitals, such as USD.",
+            )
+        return code
+
+    @property
+    def minute_days(self) -> int:
+        """For how many days back usage can be asked by the minute."""
+        text = self.get("BILLING_MINUTE_DAYS", "3") or ""
+        if not text.isdigit() or not 0 < int(text) <= 31:
+            raise BillingError(f"BILLING_MINUTE_DAYS={text!r} is not a number of days.", "Give one from 1 to 31.")
+        return int(text)
+
     @cached_property
     def dbt_project(self) -> Path:
         """The dbt project in this checkout."""

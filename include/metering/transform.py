@@ -44,6 +44,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "BILLING_DBT_DATABASE": url.path.lstrip("/"),
         # As safe as the address asks for; without a word in it, what libpq does by itself.
         "BILLING_DBT_SSLMODE": dict(parse_qsl(url.query)).get("sslmode", "prefer"),
+        "BILLING_REPORTING_CURRENCY": settings.reporting_currency,
+        "BILLING_MINUTE_DAYS": str(settings.minute_days),
         "DBT_PROFILES_DIR": str(settings.dbt_project),
         "DBT_PROJECT_DIR": str(settings.dbt_project),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

@@ -5,6 +5,7 @@ with
 
 periods as (
     select * from {{ ref('int_billing_periods') }}
+    where takes_usage
 ),
 
 subscription_plans as (

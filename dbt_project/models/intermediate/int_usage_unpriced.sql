@@ -9,6 +9,7 @@ usage_known as (
 
 periods as (
     select * from {{ ref('int_billing_periods') }}
+    where takes_usage
 ),
 
 usage_priced as (

@@ -25,7 +25,8 @@ from metering.cli.console import complain
 from metering.errors import BillingError
 
 ORDER = (
-    *("demo", "up", "down", "status", "ingest", "quarantine", "archive", "keys", "prices", "stripe", "test", "faults"),
+    *("demo", "up", "down", "status", "init", "prices", "rates", "ingest", "quarantine", "archive", "keys", "stripe"),
+    *("test", "faults", "bench"),
     *("airflow", "dbt", "psql"),
 )
 """The order in which help lists commands; what is not named here comes after."""

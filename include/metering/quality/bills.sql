@@ -93,6 +93,9 @@ WHERE batch.ended AND abs(batch.total - batch.total_before) > %(amount_moved)s *
 SELECT batch.team_id, batch.period_label || ' ' || meters.meter_key || ' was ' || trim_scale(before.quantity) AS about,
     trim_scale(coalesce(now.quantity, 0)) AS found
 FROM {batch} AS batch
+JOIN billing.billing_periods AS own
+    ON own.team_id = batch.team_id AND own.subscription_key = batch.subscription_key
+    AND own.period_start = batch.period_start AND own.takes_usage
 JOIN billing.billing_periods AS earlier
     ON earlier.team_id = batch.team_id AND earlier.subscription_key = batch.subscription_key
     AND earlier.period_end = batch.period_start

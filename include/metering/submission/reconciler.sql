@@ -8,6 +8,7 @@ WITH windows AS (
     FROM billing.stripe_window_states AS state
     JOIN billing.billing_periods AS period
       ON period.team_id = state.team_id AND state.event_at >= period.period_start AND state.event_at < period.period_end
+      AND period.takes_usage
 ), periods AS (
     SELECT
         team_id, meter_id, subscription_key, period_start, period_end,

@@ -47,3 +47,5 @@ left join lines
     and lines.subscription_key = periods.subscription_key
     and lines.period_start = periods.period_start
 inner join teams on teams.team_id = periods.team_id
+-- A closing period is a bill only where something is due on it.
+where periods.takes_usage or periods.is_finalized or lines.line_count > 0

@@ -1,0 +1,136 @@
+"""Hours, days and months of the clocks of teams: 23 and 25 hours long, 30 and 45 minutes off; and minutes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+ZONES = {
+    "berlin": ("Europe/Berlin", ["2026-03-29", "2026-10-25"]),  # 23 and 25 hours
+    "newyork": ("America/New_York", ["2026-11-01"]),
+    "kolkata": ("Asia/Kolkata", ["2026-10-25"]),  # 5:30
+    "kathmandu": ("Asia/Kathmandu", ["2026-10-25"]),  # 5:45
+    "chatham": ("Pacific/Chatham", ["2026-04-05", "2026-09-27"]),  # 12:45 and 13:45
+    "lordhowe": ("Australia/Lord_Howe", ["2026-04-05", "2026-10-04"]),  # clocks change by half an hour
+}
+LAND = Path(__file__).parent.parent / "backfill" / "land.sql"
+
+
+def land_readings(house: Any) -> list[tuple[str, datetime, int]]:
+    """One reading each quarter of an hour, of two numbers in turn, from noon before each day to noon after it."""
+    readings = []
+    for team, (zone, days) in ZONES.items():
+        for day in days:
+            noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            moments = [noon + timedelta(minutes=15 * number) for number in range(-24 * 4 - 4, 24 * 4 + 4)]
+            readings += [(team, moment, 1 + number % 7) for number, moment in enumerate(moments)]
+    house.connection.execute(
+        "create table public.to_land (team_id integer, occurred_at timestamptz, quantity numeric,"
+        " event_name text default 'reading', properties jsonb default '{}', late boolean default false,"
+        " key_digest uuid default gen_random_uuid())"
+    )
+    with house.connection.cursor().copy("copy public.to_land (team_id, occurred_at, quantity) from stdin") as copying:
+        for team, moment, value in readings:
+            copying.write_row((house.teams[team], moment, value))
+    house.connection.execute(
+        "select landing.ensure_months(array(select distinct date_trunc('month', occurred_at) from public.to_land))"
+    )
+    house.connection.execute(LAND.read_text(encoding="utf-8"), {"late": [False]})
+    return readings
+
+
+def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house: Any) -> None:
+    plan = house.plan("none")
+    for aggregation in ("sum", "max", "average"):
+        house.meter(aggregation, "reading", aggregation)
+    for team, (zone, _) in ZONES.items():
+        house.team(team, plan, "2026-01-01", zone=zone)
+    readings = land_readings(house)
+    house.aggregate()
+
+    expected: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for team, moment, value in readings:
+        local = moment.astimezone(ZoneInfo(ZONES[team][0]))
+        expected[team, "day", f"{local:%Y-%m-%d}"].append(value)
+        expected[team, "month", f"{local:%Y-%m}-01"].append(value)
+        # An hour that the clock goes through twice, or leaves half-way, is told apart by its offset.
+        hour = moment - timedelta(minutes=local.minute)
+        expected[team, "hour", f"{hour:%Y-%m-%dT%H:%MZ}"].append(value)
+    found: dict[tuple[str, str, str], dict[str, Decimal]] = defaultdict(dict)
+    for unit, mart in (("hour", "hourly"), ("day", "daily"), ("month", "monthly")):
+        for row in house.query(
+            f"select team_key, meter_key, {unit}_start as start, local_{unit} as local, quantity, event_count"
+            f" from marts.fct_usage_{mart} join billing.teams using (team_id) join billing.meters using (meter_id)"
+            f" order by {unit}_start"
+        ):
+            local = row["start"].astimezone(ZoneInfo(ZONES[row["team_key"]][0]))
+            assert local.replace(tzinfo=None) == row["local"]
+            name = f"{local:%Y-%m-%d}" if unit != "hour" else f"{row['start']:%Y-%m-%dT%H:%MZ}"
+            found[row["team_key"], unit, name][row["meter_key"]] = row["quantity"].normalize()
+    assert found == {
+        key: {
+            "sum": Decimal(sum(values)).normalize(),
+            "max": Decimal(max(values)),
+            "average": round(Decimal(sum(values)) / len(values), 12).normalize(),
+        }
+        for key, values in expected.items()
+    }
+    lengths = Counter({key[2]: len(values) for key, values in expected.items() if key[:2] == ("berlin", "day")})
+    assert (lengths["2026-03-29"], lengths["2026-10-25"]) == (23 * 4, 25 * 4)
+    assert len(expected["lordhowe", "day", "2026-10-04"]) == 94  # 23 and a half hours
+    assert len(expected["chatham", "day", "2026-04-05"]) == 100
+
+
+def test_minutes_are_fresh_and_right_for_every_aggregation(house: Any) -> None:
+    aggregations = ("count", "sum", "min", "max", "average", "latest", "bucketed_max", "bucketed_sum", "weighted_sum")
+    for aggregation in aggregations:
+        bucket = {"parameters": {"bucket": "hour"}} if aggregation.startswith("bucketed") else {}
+        house.meter(aggregation, "reading", aggregation, value_property="value", **bucket)
+    unique = {"operation_property": "operation"}
+    house.meter("unique_count", "reading", "unique_count", value_property="user", parameters=unique)
+    house.team("acme", house.plan("none"), "2026-01-01", zone="Asia/Kathmandu")
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+    long_ago = minute - timedelta(days=20)
+    house.event("acme", "level", "reading", long_ago.isoformat(), value="100", user="zoe")
+    house.aggregate()
+    for number, (seconds, value, user, operation) in enumerate(
+        [(0, "4", "ann", "add"), (30, "2", "bob", "add"), (45, "9", "bob", "remove"), (60, "3", "ann", "add")]
+    ):
+        at = minute + timedelta(seconds=seconds)
+        house.event("acme", f"r{number}", "reading", at.isoformat(), value=value, user=user, operation=operation)
+
+    # Nothing has been metered since: minutes are read from what has landed.
+    ask = (
+        "select meter_key, minute_start, local_minute, quantity, event_count from marts.fct_usage_minutely"
+        " join billing.meters using (meter_id) where team_id = %s and minute_start >= %s and minute_start < %s"
+        " order by minute_start"
+    )
+    rows = house.query(ask, house.teams["acme"], minute, minute + timedelta(minutes=3))
+    found = {
+        (row["meter_key"], (row["minute_start"] - minute) // timedelta(minutes=1)): row["quantity"].normalize() + 0
+        for row in rows
+    }
+    first = {
+        "count": 3, "sum": 15, "min": 2, "max": 9, "average": 5, "latest": 9, "bucketed_max": 9, "bucketed_sum": 15,
+        "unique_count": 1, "weighted_sum": Decimal(100) + 4 + 1 + Decimal("2.25"),
+    }  # fmt: skip
+    second = {aggregation: 3 for aggregation in aggregations} | {"count": 1, "unique_count": 1, "weighted_sum": 118}
+    assert found == {
+        **{(name, 0): value for name, value in first.items()},
+        **{(name, 1): value for name, value in second.items()},
+        ("weighted_sum", 2): 118,
+    }
+    kathmandu = ZoneInfo("Asia/Kathmandu")
+    assert {row["minute_start"].astimezone(kathmandu).replace(tzinfo=None) == row["local_minute"] for row in rows} == {
+        True
+    }
+    # Minutes go back some days, and no further.
+    oldest = house.value("select min(minute_start) from marts.fct_usage_minutely")
+    assert timedelta(days=3) <= datetime.now(UTC) - oldest < timedelta(days=3, minutes=30)
+    # A dashboard asks for one team and an hour: by the index of its events, and not by reading them all.
+    plan = house.query("explain " + ask, house.teams["acme"], minute, minute + timedelta(hours=1))
+    assert any("usage_events" in line["QUERY PLAN"] and "Index" in line["QUERY PLAN"] for line in plan)

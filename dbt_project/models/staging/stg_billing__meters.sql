@@ -17,7 +17,7 @@ select
     -- How the measured quantity is rounded (round, up, down), and to how many digits after the point, negative for before it.
     parameters ->> 'rounding' as rounding,
     (parameters ->> 'precision')::integer as precision,
-    -- Whether usage of two windows adds up to the usage of both.
-    aggregation in ('count', 'sum', 'bucketed_sum') as is_additive
+    -- Whether usage of two windows adds up to the usage of both. What is rounded in each does not.
+    aggregation in ('count', 'sum', 'bucketed_sum') and parameters ->> 'rounding' is null as is_additive
 from {{ source('billing', 'meters') }}
 where created_at <= {{ as_of() }}

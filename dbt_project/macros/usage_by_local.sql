@@ -50,6 +50,7 @@ usage_combined as (
         and windows.{{ unit }}_start = date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone)
     {%- endif %}
     where meters.aggregation <> 'weighted_sum'
+        and usage_known.bucket_start >= {{ usage_from() }}
     group by
         1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'teams') }}
 ),

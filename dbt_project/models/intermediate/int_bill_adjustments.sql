@@ -9,7 +9,8 @@ lines_rated as (
 ),
 
 lines_finalized as (
-    select * from {{ ref('int_lines_finalized') }}
+    select * from {{ ref('int_lines_finalized') }} as kept
+    where {{ is_rated_here('kept', 'about_period_start') }}
 ),
 
 periods as (

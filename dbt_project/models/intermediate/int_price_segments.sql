@@ -4,8 +4,8 @@
 with
 
 periods as (
-    select * from {{ ref('int_billing_periods') }}
-    where takes_usage
+    select * from {{ ref('int_billing_periods') }} as opened
+    where opened.takes_usage and {{ is_rated_here('opened') }}
 ),
 
 subscription_plans as (

@@ -8,6 +8,7 @@
         post_hook='analyze {{ this }}',
         indexes=[
             {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'member', 'recorded_from'], 'unique': true},
+            {'columns': ['bucket_start']},
         ],
     )
 }}

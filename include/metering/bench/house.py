@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import httpx
 import psutil
+import psycopg
+from psycopg.rows import DictRow
 
 from metering import database, migrate, statements
 from metering.bench.workload import EVENT, TEAMS
@@ -43,6 +45,13 @@ class Memory:
 class House:
     """PostgreSQL as in production (`fsync`, `synchronous_commit`), migrated, with teams, a meter and an API key."""
 
+    def __init__(self, *, service: bool = True) -> None:
+        """Plan a house; without `service`, the ingestion service and what it needs are left out."""
+        self._with_service = service
+        self.home: Path
+        self.url: str
+        self.connection: psycopg.Connection[DictRow]
+
     def __enter__(self) -> Self:
         """Start PostgreSQL and the service."""
         self.home = Path(tempfile.mkdtemp(prefix="billing-bench-"))
@@ -55,10 +64,11 @@ class House:
             postgres.ensure_database(server, "billing")
             migrate.migrate(self.url)
             self.connection = database.connect(self.url, application="billing-bench")
-            self.connection.execute(SQL["make_teams"], {"teams": TEAMS})
-            self.connection.execute(SQL["make_meter"], {"event": EVENT})
-            self.key = create_api_key(self.connection)
-            self._start_service()
+            if self._with_service:
+                self.connection.execute(SQL["make_teams"], {"teams": TEAMS})
+                self.connection.execute(SQL["make_meter"], {"event": EVENT})
+                self.key = create_api_key(self.connection)
+                self._start_service()
         except BaseException:
             self._clear()
             raise

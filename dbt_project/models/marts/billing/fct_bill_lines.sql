@@ -5,9 +5,14 @@
         on_schema_change='fail',
         tags=['billing'],
         indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key'], 'unique': true}],
+        pre_hook='{{ rate_queued_periods() }}',
         meta={
             'windows': 'billing.periods_to_rate',
-            'window_columns': ['team_id', 'subscription_key', 'period_start'],
+            'window_columns': {
+                'team_id': 'team_id',
+                'subscription_key': 'subscription_key',
+                'about_period_start': 'period_start',
+            },
         },
     )
 }}
@@ -61,4 +66,5 @@ inner join versions on versions.price_version_id = lines.price_version_id
 inner join prices on prices.price_id = versions.price_id
 inner join meters on meters.meter_id = lines.meter_id
 inner join teams on teams.team_id = lines.team_id
-{{ only_queued_periods('lines') }}
+-- A queued period takes with it all that is billed about it, on whichever bill; what is billed about others stays.
+{{ only_queued_periods('lines', 'about_period_start') }}

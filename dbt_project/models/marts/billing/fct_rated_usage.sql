@@ -5,6 +5,7 @@
         on_schema_change='fail',
         tags=['billing'],
         indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key', 'tier'], 'unique': true}],
+        pre_hook='{{ rate_queued_periods() }}',
         meta={
             'windows': 'billing.periods_to_rate',
             'window_columns': ['team_id', 'subscription_key', 'period_start'],

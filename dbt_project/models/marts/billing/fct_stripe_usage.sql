@@ -5,6 +5,7 @@
         on_schema_change='fail',
         tags=['billing'],
         indexes=[{'columns': ['team_id', 'meter_id', 'window_start', 'dimensions'], 'unique': true}],
+        pre_hook='{{ rate_queued_periods() }}',
         meta={
             'windows': 'billing.periods_to_rate',
             'window_columns': ['team_id', 'subscription_key', 'period_start'],
@@ -48,6 +49,7 @@ inner join {{ ref('stg_billing__meters') }} as meters
 inner join usage_known
     on usage_known.team_id = periods.team_id
     and usage_known.meter_id = priced.meter_id
+    and usage_known.bucket_start >= {{ usage_from() }}
     and usage_known.bucket_start >= periods.period_start
     and usage_known.bucket_start < periods.period_end
 {{ only_queued_periods('periods') }}

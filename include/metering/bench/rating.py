@@ -1,0 +1,232 @@
+"""What rating is measured by: an hour's increment, the same with more history, a month again, all bills, one bill."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import periods, runs, statements, transform
+from metering.bench.house import House
+from metering.database import one, rows
+from metering.errors import BillingError
+from metering.reading.report import report
+from metering.reading.teams import Team
+from metering.settings import Settings
+
+SQL = statements.beside(__file__, "rating")
+
+MONTH = timedelta(days=30)
+HOUR = timedelta(hours=1)
+LATE = 10_000
+"""Of a million events of an increment, how many occurred up to 30 days ago."""
+HISTORY_TEAMS = 200
+"""Teams among whom the events of increments are spread, unless there are fewer."""
+PREVIEWS = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the report. Times in seconds."""
+
+    name: str
+    what: str
+    seconds: float
+    target: str
+    met: bool
+    beside: float | None = None
+    """What it is compared with: the plain query, or the increment with less history."""
+    per_second: float | None = None
+    steps: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+Told = Callable[[str], None]
+
+
+def measure(events: int, teams: int, meters: int, told: Told) -> list[Result]:
+    """Measure everything: increments of `events`, bills of `teams` × `meters`. `told` hears what is under way."""
+    results: list[Result] = []
+    with House(service=False) as house:
+        bench = Bench(_deployed(house), min(teams, HISTORY_TEAMS), meters, told)
+        results += bench.increments(events)
+        results.append(bench.month())
+    with House(service=False) as house:
+        bench = Bench(_deployed(house), teams, meters, told)
+        results.append(bench.bills())
+        results.append(bench.preview())
+    return results
+
+
+def _deployed(house: House) -> House:
+    transform.deploy(Settings(home=house.home, values={"DATABASE_URL": house.url}))
+    return house
+
+
+class Place(Protocol):
+    """A database in which the models are deployed."""
+
+    home: Path
+    url: str
+    connection: psycopg.Connection[DictRow]
+
+
+class Bench:
+    """One database with a catalog, and what is done to it."""
+
+    def __init__(self, place: Place, teams: int, meters: int, told: Told) -> None:
+        """Make the catalog: teams on one plan, which prices each meter in three tiers."""
+        self._connection = place.connection
+        self._settings = Settings(home=place.home, values={"DATABASE_URL": place.url})
+        self._teams, self._meters, self._told = teams, meters, told
+        self._until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        self._seed = 0
+        told(f"Making a catalog of {teams:,} teams and {meters} meters.")
+        self._connection.execute(SQL["make_teams"], {"teams": teams})
+        self._connection.execute(SQL["make_meters"], {"meters": meters})
+        for name in ("make_prices", "subscribe", "put_on_plan"):
+            self._connection.execute(SQL[name], {})
+        self._connection.execute(SQL["ensure_months"], {"until": self._until})
+
+    def increments(self, events: int) -> list[Result]:
+        """An increment after as many events as it has, and one after ten times as many."""
+        self._land_history(events, MONTH, self._until - HOUR)
+        plain, first, steps = self.increment(events)
+        # With the first increment, it is ten times what there was before that; as dense, so that it goes back as far.
+        self._land_history(8 * events, 8 * MONTH, self._until - MONTH)
+        again, second, later_steps = self.increment(events)
+        what = f"{events:,} new events, 1 % late over 30 days"
+        return [
+            Result(
+                "increment", f"{what}, after a month of {events:,}", first, f"2.5 × {plain:.2f} s (plain query) + 20 s",
+                first <= 2.5 * plain + 20, plain, events / first, steps,
+            ),
+            Result(
+                "increment, ten times the history", f"{what}, after nine months of {10 * events:,}", second,
+                f"1.1 × {first:.2f} s (the plain query took {again:.2f} s)",
+                second <= 1.1 * first, first, events / second, later_steps,
+            ),
+        ]  # fmt: skip
+
+    def increment(self, events: int) -> tuple[float, float, dict[str, float]]:
+        """Land an hour's events, and return the seconds of the plain query, of their way to bills, and of its steps."""
+        self._told(f"Landing {events:,} events of an hour, and taking them to bills.")
+        self._land(events, LATE, HOUR, self._until)
+        plain = self._plain(events)
+        seconds, steps = self._aggregate()
+        self._agree()
+        return plain, seconds, steps
+
+    def month(self) -> Result:
+        """Thirty days, metered and rated again from raw events."""
+        since = self._until - MONTH
+        usage = one(self._connection, SQL["usage_of_range"], occurred_from=since, occurred_until=self._until)
+        self._told(f"Rating {usage['events']:,} events of 30 days again.")
+        seconds, steps = self._aggregate(since, self._until)
+        self._agree()
+        rate = usage["events"] / seconds
+        what = f"{usage['events']:,} events of 30 days"
+        return Result("month again, from raw", what, seconds, "500,000 events/s", rate >= 500_000, None, rate, steps)
+
+    def bills(self) -> Result:
+        """Every bill of the month that ended last, from quarter-hours."""
+        self._told("Filling quarter-hours.")
+        periods.open_periods(self._connection)
+        run = runs.open_run(self._connection, "bench")
+        self._connection.execute(SQL["fill_quarter_hours"], {})
+        self._connection.execute(SQL["empty_queue"])
+        self._connection.execute(SQL["vacuum"])
+        self._connection.execute(SQL["queue_last_month"], {"run_id": run})
+        self._told(f"Making {self._teams:,} bills.")
+        begun = time.perf_counter()
+        transform.build("tag:billing", self._settings)
+        seconds = time.perf_counter() - begun
+        runs.close_run(self._connection, run)
+        made = one(self._connection, SQL["bills_made"])
+        if (made["bills"], made["lines"]) != (self._teams, self._teams * self._meters):
+            raise BillingError(f"{made['bills']:,} bills with {made['lines']:,} lines were made.", "This is a defect.")
+        what = f"{self._teams:,} teams × {self._meters} meters"
+        return Result("all bills, from aggregates", what, seconds, "60 s", seconds <= 60, None, self._teams / seconds)
+
+    def preview(self) -> Result:
+        """One bill as a report shows it, of a team among all; the middle one of several."""
+        self._told("Previewing bills.")
+        chosen = rows(self._connection, SQL["some_teams"], teams=PREVIEWS)
+        taken = []
+        for row in chosen:
+            begun = time.perf_counter()
+            found = report(self._connection, Team(row["team_id"], row["team_key"]), history=0)
+            taken.append(time.perf_counter() - begun)
+            if len(found.periods[0].lines) != self._meters:
+                raise BillingError(f"A preview has {len(found.periods[0].lines)} lines.", "This is a defect.")
+        middle = statistics.median(taken)
+        what = f"of a team among {self._teams:,}, the middle of {len(taken)}"
+        return Result("one preview bill", what, middle, "100 ms", middle <= 0.1)
+
+    def _land_history(self, events: int, width: timedelta, until: datetime) -> None:
+        """Events of the `width` of time before `until`, metered and rated."""
+        self._told(f"Landing and rating {events:,} events as history.")
+        self._land(events, 0, width, until)
+        self._aggregate()
+        self._connection.execute(SQL["vacuum"])
+
+    def _land(self, events: int, late: int, width: timedelta, until: datetime) -> None:
+        self._seed += 1
+        values = {
+            "events": events, "late": late, "width": width, "until": until, "seed": self._seed,
+            "teams": self._teams, "meters": self._meters,
+        }  # fmt: skip
+        self._connection.execute(SQL["land"], values)
+        self._connection.execute(SQL["analyze_events"])
+
+    def _plain(self, events: int) -> float:
+        """Seconds of a plain GROUP BY over the rows of the last increment: the middle of three."""
+        self._connection.execute(SQL["forget_increment"])
+        self._connection.execute(SQL["keep_increment"])
+        taken = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            found = one(self._connection, SQL["plain"])
+            taken.append(time.perf_counter() - begun)
+            if found["events"] != events:
+                raise BillingError(f"The plain query saw {found['events']:,} events.", "This is a defect.")
+        self._connection.execute(SQL["forget_increment"])
+        return statistics.median(taken)
+
+    def _aggregate(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[float, dict[str, float]]:
+        """What aggregate_usage does, but for its gates; seconds, in all and by step."""
+        steps: dict[str, float] = {}
+        begun = mark = time.perf_counter()
+
+        def step(name: str) -> None:
+            nonlocal mark
+            now = time.perf_counter()
+            steps[name] = round(now - mark, 3)
+            mark = now
+
+        run = runs.open_run(self._connection, "bench", since, until)
+        step("queue")
+        for tag in ("usage", "billing"):
+            summary = transform.build(f"tag:{tag}", self._settings)
+            steps.update({result["name"]: result["seconds"] for result in summary.results if result["seconds"] >= 1})
+            step(tag)
+        runs.close_run(self._connection, run)
+        step("close")
+        return mark - begun, steps
+
+    def _agree(self) -> None:
+        landed, metered = one(self._connection, SQL["landed"]), one(self._connection, SQL["metered"])
+        if landed != metered:
+            raise BillingError(f"Landed is {landed}, and metered {metered}.", "This is a defect.")

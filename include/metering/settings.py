@@ -121,6 +121,16 @@ class Settings:
         return self.port("BILLING_INGESTION_PORT", 8090)
 
     @property
+    def ingestion_processes(self) -> int:
+        """Processes that serve the ingestion service on its one port."""
+        text = self.get("BILLING_INGESTION_PROCESSES", "1") or ""
+        if not text.isdigit() or not 0 < int(text) <= 64:
+            raise BillingError(
+                f"BILLING_INGESTION_PROCESSES={text!r} is no number of processes.", "Give a number from 1 to 64."
+            )
+        return int(text)
+
+    @property
     def ingestion_url(self) -> str:
         """Where product engineers send usage."""
         return self.get("BILLING_INGESTION_URL") or f"http://127.0.0.1:{self.ingestion_port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -35,7 +36,7 @@ PATIENCE = 60
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process, in bytes, while something was measured."""
+    """Resident memory of a process and those that it has started, in bytes, while something was measured."""
 
     start: int
     peak: int
@@ -45,9 +46,10 @@ class Memory:
 class House:
     """PostgreSQL as in production (`fsync`, `synchronous_commit`), migrated, with teams, a meter and an API key."""
 
-    def __init__(self, *, service: bool = True) -> None:
-        """Plan a house; without `service`, the ingestion service and what it needs are left out."""
+    def __init__(self, *, service: bool = True, processes: int = 1) -> None:
+        """Plan a house; without `service`, the ingestion service, of so many processes, and its needs are left out."""
         self._with_service = service
+        self._processes = processes
         self.home: Path
         self.url: str
         self.connection: psycopg.Connection[DictRow]
@@ -108,7 +110,10 @@ class House:
         log = self.home / "service.log"
         with log.open("wb") as output:
             self._service = subprocess.Popen(
-                [sys.executable, "-m", "metering.ingestion", "--port", str(self.port)],
+                [
+                    *(sys.executable, "-m", "metering.ingestion"),
+                    *("--port", str(self.port), "--processes", str(self._processes)),
+                ],
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -138,12 +143,12 @@ class House:
 
 
 class Watch:
-    """Reads a process's resident memory ten times a second."""
+    """Reads the resident memory of a process, and of those that it has started, ten times a second."""
 
     def __init__(self, pid: int) -> None:
         """Begin to watch."""
         self._process = psutil.Process(pid)
-        self._start = self._peak = self._end = self._process.memory_info().rss
+        self._start = self._peak = self._end = self._resident()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -160,9 +165,14 @@ class Watch:
             self._look_once()
 
     def _look_once(self) -> None:
-        try:
-            resident = self._process.memory_info().rss
-        except psutil.Error:
-            resident = 0
+        resident = self._resident()
         if resident:  # a process that has ended has none
             self._end, self._peak = resident, max(self._peak, resident)
+
+    def _resident(self) -> int:
+        found = 0
+        with contextlib.suppress(psutil.Error):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    found += int(process.memory_info().rss)
+        return found

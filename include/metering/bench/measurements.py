@@ -25,7 +25,7 @@ from metering.ingestion.validation import Judge
 
 PIECE = 20_000
 """Rows in one transaction of the plain COPY."""
-BATCHES = ((1_000, 8), (100, 16), (1, 64))
+BATCHES = ((1_000, 16), (100, 16), (1, 64))
 """Sizes of requests, and over how many connections they are sent."""
 SHARES = {1_000: 1.0, 100: 0.5, 1: 0.1}
 """Of all events, how many are sent in requests of a size: small ones take longer to say as much."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     "./billing bench ingest",
-    "./billing bench ingest --events 1000000",
+    "./billing bench ingest --events 1000000 --processes 4",
     "./billing bench ingest --seconds 10 --json > ingest.json",
     "./billing bench rate",
     "./billing bench rate --events 100000 --teams 500",
@@ -41,6 +41,7 @@ def ingest(
         int, typer.Option(min=1, help="Events in batches of 1,000 and in files; fewer in small ones.")
     ] = (300_000),
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End each way over HTTP after so many.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that the service runs as.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how many events a second become durable: by plain COPY, over HTTP, and from files.
@@ -58,7 +59,7 @@ def ingest(
         say(f"{result.name}{', messy' if result.messy else ''}: {result.events_per_second:,.0f} events/s")
 
     say("Making a PostgreSQL and a service to measure.")
-    with House() as house:
+    with House(processes=processes) as house:
         results = measure(house, events, seconds, told)
     if as_json:
         print(json.dumps({"processors": os.cpu_count(), "results": [result.as_dict() for result in results]}, indent=2))

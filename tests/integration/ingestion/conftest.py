@@ -98,8 +98,8 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Running]]
     """Starts services on the database; ends them after the test."""
     started: list[Running] = []
 
-    def start_one(port: int | None = None) -> Running:
-        running = _start(database_url, tmp_path / f"service-{len(started)}.log", port)
+    def start_one(port: int | None = None, *arguments: str) -> Running:
+        running = _start(database_url, tmp_path / f"service-{len(started)}.log", port, *arguments)
         started.append(running)
         return running
 
@@ -116,12 +116,12 @@ def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     running.end()
 
 
-def _start(database_url: str, log: Path, port: int | None) -> Running:
+def _start(database_url: str, log: Path, port: int | None, *arguments: str) -> Running:
     port = port or free_port()
     environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(PROJECT_ROOT / "include")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "metering.ingestion", "--port", str(port)],
+            [sys.executable, "-m", "metering.ingestion", "--port", str(port), *arguments],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

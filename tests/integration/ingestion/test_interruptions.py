@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 from psycopg.rows import DictRow
 
@@ -27,7 +28,7 @@ class Sender:
         self.acknowledged: set[str] = set()
         self.repeated = 0
         self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -74,6 +75,35 @@ def test_killing_the_service_loses_nothing_and_counts_nothing_twice(
         service = start(port)
     time.sleep(0.3)
     _check(senders, connection)
+
+
+def test_several_processes_serve_one_port_and_each_may_be_killed(
+    start: Callable[..., Running], api_key: str, connection: Connection
+) -> None:
+    service = start(None, "--processes", "2")
+    first = psutil.Process(service.process.pid)
+    senders = [Sender(service.address, api_key, f"sender-{number}") for number in range(4)]
+    killed = _servers(first)
+    for process in killed:
+        time.sleep(0.3)
+        process.kill()
+    until = time.monotonic() + 20
+    while len([process for process in _servers(first) if process not in killed]) < 2:
+        assert time.monotonic() < until, service.log.read_text()
+        time.sleep(0.1)
+    time.sleep(0.5)
+    _check(senders, connection)
+    # Killed as it is, the first takes those along that it has started: nobody goes on serving unseen.
+    left = _servers(first)
+    service.kill()
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert alive == []
+
+
+def _servers(first: psutil.Process) -> list[psutil.Process]:
+    """The processes that serve; not what Python starts beside them, nor those that are dead already."""
+    alive = (process for process in first.children() if process.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if "spawn_main" in " ".join(process.cmdline())]
 
 
 def test_ending_every_connection_of_postgresql_loses_nothing_and_counts_nothing_twice(

@@ -1,43 +1,70 @@
 {{ config(tags=['billing']) }}
--- Of each open bill, the tiers of a line add up to its usage, and its amount is theirs, rounded once.
+-- Of each open bill that was rated, the tiers of a line add up to its usage, and its amount is theirs, rounded once. Lines and tiers
+-- are laid upon one another and not joined, since a planner that expects few of them would compare each with each.
 with
 
-open_lines as (
-    select lines.*
-    from {{ ref('fct_bill_lines') }} as lines
-    inner join {{ ref('int_billing_periods') }} as periods
-        on periods.team_id = lines.team_id
-        and periods.subscription_key = lines.subscription_key
-        and periods.period_start = lines.period_start
-    where lines.kind = 'usage' and not periods.is_finalized
+rated as (
+    select
+        queue.team_id,
+        queue.subscription_key,
+        queue.period_start
+    from {{ source('billing', 'periods_to_rate') }} as queue
+    where not exists (
+        select 1
+        from {{ source('billing', 'finalized_bills') }} as finalized
+        where finalized.team_id = queue.team_id
+            and finalized.subscription_key = queue.subscription_key
+            and finalized.period_start = queue.period_start
+    )
 ),
 
-tiers as (
+laid as (
+    select
+        lines.team_id,
+        lines.subscription_key,
+        lines.period_start,
+        lines.line_key,
+        lines.currency,
+        lines.charge_quantity,
+        lines.amount,
+        null::numeric as tier_quantity,
+        null::numeric as tier_amount
+    from {{ ref('fct_bill_lines') }} as lines
+    inner join rated using (team_id, subscription_key, period_start)
+    where lines.kind = 'usage'
+    union all
+    select
+        tiers.team_id,
+        tiers.subscription_key,
+        tiers.period_start,
+        tiers.line_key,
+        null,
+        null,
+        null,
+        tiers.tier_quantity,
+        tiers.usage_amount + tiers.fixed_amount
+    from {{ ref('fct_rated_usage') }} as tiers
+    inner join rated using (team_id, subscription_key, period_start)
+),
+
+added as (
     select
         team_id,
         subscription_key,
         period_start,
         line_key,
-        sum(tier_quantity) as quantity,
-        sum(usage_amount + fixed_amount) as amount
-    from {{ ref('fct_rated_usage') }}
+        max(currency) as currency,
+        max(charge_quantity) as charge_quantity,
+        max(amount) as amount,
+        sum(tier_quantity) as tiers_quantity,
+        sum(tier_amount) as tiers_amount
+    from laid
     group by team_id, subscription_key, period_start, line_key
+    having count(currency) > 0
 )
 
-select
-    open_lines.team_key,
-    open_lines.period_label,
-    open_lines.line_key,
-    open_lines.charge_quantity,
-    tiers.quantity as tiers_quantity,
-    open_lines.amount,
-    tiers.amount as tiers_amount
-from open_lines
-inner join {{ source('billing', 'currencies') }} as currencies on currencies.currency = open_lines.currency
-left join tiers
-    on tiers.team_id = open_lines.team_id
-    and tiers.subscription_key = open_lines.subscription_key
-    and tiers.period_start = open_lines.period_start
-    and tiers.line_key = open_lines.line_key
-where tiers.quantity is distinct from open_lines.charge_quantity
-    or round(tiers.amount, currencies.exponent) is distinct from open_lines.amount
+select added.*
+from added
+inner join {{ source('billing', 'currencies') }} as currencies on currencies.currency = added.currency
+where added.tiers_quantity is distinct from added.charge_quantity
+    or round(added.tiers_amount, currencies.exponent) is distinct from added.amount

@@ -18,3 +18,11 @@
 {% macro asked_team() -%}
     nullif(current_setting('billing.asked_team', true), '')::integer
 {%- endmacro %}
+
+{#-
+    Whether a row is of the team that the session asks about; of any, where it asks about none. A range, since the planner finds that by an
+    index, and with the settings' own values, which it would not for "no team or this one".
+-#}
+{% macro of_asked_team(team_id) -%}
+    {{ team_id }} between coalesce({{ asked_team() }}, 0) and coalesce({{ asked_team() }}, 2147483647)
+{%- endmacro %}

@@ -6,7 +6,8 @@
 with
 
 subscriptions as (
-    select * from {{ ref('stg_billing__subscriptions') }}
+    select * from {{ ref('stg_billing__subscriptions') }} as known
+    where {{ of_asked_team('known.team_id') }}
 ),
 
 finalized_bills as (

@@ -77,6 +77,7 @@ inner join teams on teams.team_id = intervals.team_id
 inner join usage_known
     on usage_known.team_id = intervals.team_id
     and usage_known.meter_id = intervals.meter_id
+    and {{ of_asked_team('usage_known.team_id') }}
     and usage_known.bucket_start >= {{ usage_from() }}
     and usage_known.bucket_start < intervals.interval_until
     and (usage_known.bucket_start >= intervals.interval_from or meters.aggregation = 'weighted_sum')

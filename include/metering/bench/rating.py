@@ -97,6 +97,8 @@ class Bench:
         for name in ("make_prices", "subscribe", "put_on_plan"):
             self._connection.execute(SQL[name], {})
         self._connection.execute(SQL["ensure_months"], {"until": self._until})
+        periods.open_periods(self._connection)
+        self._connection.execute(SQL["analyze_catalog"])
 
     def increments(self, events: int) -> list[Result]:
         """An increment after as many events as it has, and one after ten times as many."""
@@ -141,12 +143,12 @@ class Bench:
     def bills(self) -> Result:
         """Every bill of the month that ended last, from quarter-hours."""
         self._told("Filling quarter-hours.")
-        periods.open_periods(self._connection)
         run = runs.open_run(self._connection, "bench")
         self._connection.execute(SQL["fill_quarter_hours"], {})
         self._connection.execute(SQL["empty_queue"])
         self._connection.execute(SQL["vacuum"])
         self._connection.execute(SQL["queue_last_month"], {"run_id": run})
+        self._connection.execute(SQL["analyze_catalog"])
         self._told(f"Making {self._teams:,} bills.")
         begun = time.perf_counter()
         transform.build("tag:billing", self._settings)

@@ -75,6 +75,11 @@ FROM numbers
 CROSS JOIN batch
 CROSS JOIN (SELECT min(team_id) AS first_team FROM billing.teams WHERE team_key LIKE 'rate-%%') AS teams;
 
+-- name: analyze_catalog
+-- What is made at once is new to the planner, too.
+ANALYZE billing.teams, billing.meters, billing.plans, billing.prices, billing.price_versions, billing.price_tiers,
+    billing.subscriptions, billing.subscription_plans, billing.billing_periods, billing.periods_to_rate;
+
 -- name: analyze_events
 -- What has been landed at once is new to the planner; autovacuum would tell it within minutes.
 ANALYZE landing.usage_events;

@@ -12,6 +12,7 @@
         {{ dimension_slice('events', 'meters') }} as dimensions,
         {{ meter_member('events', 'meters') }} as member,
         meters.aggregation,
+        meters.keeps_events,
         events.occurred_at,
         {{ meter_value('events', 'meters') }} as metered_value,
         case
@@ -59,5 +60,5 @@
     -- A change of level counts from its instant: change by change times the seconds that had passed of the quarter-hour.
     (sum(metered_value * extract(epoch from occurred_at - bucket_start)) filter (where aggregation = 'weighted_sum'))::numeric(50, 18)
         as passed_quantity_seconds,
-    (max(occurred_at) filter (where aggregation in ('latest', 'unique_count')))::timestamptz as decided_at
+    (max(occurred_at) filter (where aggregation in ('latest', 'unique_count') or keeps_events))::timestamptz as decided_at
 {%- endmacro %}

@@ -12,11 +12,15 @@
     end * {{ meters }}.multiplier
 {%- endmacro %}
 
-{#- The value that a unique count tells apart, as text; empty for other meters, which have one row a slice. -#}
+{#-
+    The value that a unique count tells apart, as text; the event itself where each is kept apart, so that a price may treat each
+    by itself; empty for other meters, which have one row a slice.
+-#}
 {% macro meter_member(events, meters) -%}
     case
         when {{ meters }}.aggregation = 'unique_count'
             then coalesce({{ events }}.properties ->> {{ meters }}.value_property, '')
+        when {{ meters }}.keeps_events then {{ events }}.key_digest::text
         else ''
     end
 {%- endmacro %}
@@ -78,4 +82,13 @@
         {{ return(run_query("select count(*) from " ~ source('billing', 'buckets_to_meter')).columns[0].values()[0] | int) }}
     {%- endif -%}
     {{ return(0) }}
+{%- endmacro %}
+
+{#- The quarter-hour of the week on a clock: 0 is Monday from 00:00 to 00:15, 671 Sunday from 23:45. -#}
+{% macro quarter_of_week(moment, time_zone) -%}
+    (
+        (extract(isodow from {{ moment }} at time zone {{ time_zone }})::integer - 1) * 96
+        + extract(hour from {{ moment }} at time zone {{ time_zone }})::integer * 4
+        + extract(minute from {{ moment }} at time zone {{ time_zone }})::integer / 15
+    )
 {%- endmacro %}

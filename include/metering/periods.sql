@@ -18,7 +18,7 @@ written AS (
     FROM subscriptions
     CROSS JOIN LATERAL billing.periods_of(
         subscriptions.starts_at, subscriptions.ends_at, subscriptions.time_zone, subscriptions.anchor_day,
-        clock_timestamp()) AS periods
+        subscriptions.cycle_days, subscriptions.cycle_from, clock_timestamp()) AS periods
     ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE
         SET period_end = excluded.period_end, period_label = excluded.period_label, takes_usage = true,
             opened_at = clock_timestamp()
@@ -57,7 +57,8 @@ FROM (
 ) AS subscriptions
 CROSS JOIN LATERAL (
     SELECT * FROM billing.periods_of(
-        subscriptions.starts_at, NULL, subscriptions.time_zone, subscriptions.anchor_day, clock_timestamp()) AS cycles
+        subscriptions.starts_at, NULL, subscriptions.time_zone, subscriptions.anchor_day, subscriptions.cycle_days,
+        subscriptions.cycle_from, clock_timestamp()) AS cycles
     WHERE cycles.period_end > clock_timestamp()
 ) AS cycle
 WHERE subscriptions.ends_at <= clock_timestamp()

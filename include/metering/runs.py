@@ -63,6 +63,7 @@ def open_run(
         connection.execute(SQL["queue_periods_of_changes"], run)
         periods.open_closing_periods(connection)
         connection.execute(SQL["queue_open_periods_for_adjustments"], run)
+        connection.execute(SQL["queue_periods_for_credits"], run)
         connection.execute(SQL["count_queue"], run)
     # The queue is new to the planner; its first readers join it with large tables.
     connection.execute(SQL["analyze_buckets"])

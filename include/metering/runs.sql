@@ -151,10 +151,13 @@ ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = exc
 -- Periods that began, and those whose subscription, plan or prices were recorded since.
 INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
 WITH changed_plans AS (
-    SELECT DISTINCT prices.plan_id
+    SELECT prices.plan_id, versions.team_id
     FROM billing.price_versions AS versions
     JOIN billing.prices AS prices USING (price_id)
     WHERE versions.recorded_at > %(recorded_after)s AND versions.recorded_at <= %(recorded_until)s
+    UNION
+    SELECT plan_id, NULL FROM billing.plan_terms
+    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
 ),
 changed_subscriptions AS (
     SELECT team_id, subscription_key FROM billing.subscriptions
@@ -163,7 +166,11 @@ changed_subscriptions AS (
     SELECT team_id, subscription_key FROM billing.subscription_plans
     WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
     UNION
-    SELECT team_id, subscription_key FROM billing.subscription_plans JOIN changed_plans USING (plan_id)
+    SELECT plans.team_id, plans.subscription_key
+    FROM billing.subscription_plans AS plans
+    JOIN changed_plans
+        ON changed_plans.plan_id = plans.plan_id
+        AND (changed_plans.team_id IS NULL OR changed_plans.team_id = plans.team_id)
 )
 SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
 FROM billing.billing_periods AS periods
@@ -181,6 +188,21 @@ JOIN billing.billing_periods AS touched USING (team_id, subscription_key, period
 JOIN billing.billing_periods AS open
     ON open.team_id = touched.team_id AND open.subscription_key = touched.subscription_key AND open.finalized_at IS NULL
 WHERE touched.finalized_at IS NOT NULL
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: queue_periods_for_credits
+-- What a bill draws of its team's credits follows from all of its lines, and from what earlier bills have left: where anything of a
+-- team with credits moves, all of its periods are rated together.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+FROM billing.billing_periods AS periods
+WHERE EXISTS (SELECT FROM billing.credit_grants AS grants WHERE grants.team_id = periods.team_id)
+    AND (
+        EXISTS (SELECT FROM billing.periods_to_rate AS queued WHERE queued.team_id = periods.team_id)
+        OR EXISTS (
+            SELECT FROM billing.credit_grants AS grants
+            WHERE grants.team_id = periods.team_id
+                AND grants.recorded_at > %(recorded_after)s AND grants.recorded_at <= %(recorded_until)s))
 ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
 
 -- name: count_queue

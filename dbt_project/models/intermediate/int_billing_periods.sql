@@ -5,7 +5,7 @@
 -- those no usage is billed, but their bills stand, and what has been billed too much is given back.
 with
 
-subscriptions as (
+subscriptions as not materialized (
     select * from {{ ref('stg_billing__subscriptions') }} as known
     where {{ of_asked_team('known.team_id') }}
 ),
@@ -29,7 +29,8 @@ regular as (
         true as takes_usage
     from subscriptions
     cross join lateral billing.periods_of(
-        subscriptions.starts_at, subscriptions.ends_at, subscriptions.time_zone, subscriptions.anchor_day, {{ as_of_now() }}
+        subscriptions.starts_at, subscriptions.ends_at, subscriptions.time_zone, subscriptions.anchor_day,
+        subscriptions.cycle_days, subscriptions.cycle_from, {{ as_of_now() }}
     ) as periods
 ),
 

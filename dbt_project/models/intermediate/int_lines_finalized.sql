@@ -7,8 +7,12 @@ select
     lines.line_key,
     lines.kind,
     lines.about_period_start,
-    -- An adjustment's key ends with the key of the line that it is about.
-    case lines.kind when 'adjustment' then split_part(lines.line_key, ' ', 3) else lines.line_key end as about_line_key,
+    -- An adjustment's key ends with the key of the line that it is about; a credit is about no usage, and is never adjusted.
+    case lines.kind
+        when 'adjustment' then split_part(lines.line_key, ' ', 3)
+        when 'credit' then null
+        else lines.line_key
+    end as about_line_key,
     lines.meter_id,
     lines.price_version_id,
     lines.quantity,

@@ -1,7 +1,8 @@
 {{ config(tags=['deploy']) }}
 
 -- Usage of a period, cut wherever any price of the meter changes: within an interval each slice has one price version. A slice
--- is one row, but for meters that tell members or buckets apart: those stay apart until they are put together (combine_usage.sql).
+-- is one row, but for meters that tell members or buckets apart, and for prices that tell hours apart: those stay apart until
+-- they are put together (combine_usage.sql).
 with
 
 segments as (
@@ -21,36 +22,37 @@ teams as (
 ),
 
 starts as (
-    select distinct team_id, subscription_key, period_start, plan_id, plan_from, meter_id, segment_from as interval_from
+    select
+        team_id,
+        subscription_key,
+        period_start,
+        plan_id,
+        plan_from,
+        meter_id,
+        segment_from as interval_from,
+        max(segment_until) as segment_until,
+        max(window_unit) as window_unit,
+        bool_or(hours is not null) as has_hours
     from segments
-),
-
-ends as (
-    select team_id, subscription_key, period_start, plan_id, plan_from, meter_id, max(segment_until) as plan_until
-    from segments
-    group by team_id, subscription_key, period_start, plan_id, plan_from, meter_id
+    group by team_id, subscription_key, period_start, plan_id, plan_from, meter_id, segment_from
 ),
 
 intervals as (
     select
-        starts.team_id,
-        starts.subscription_key,
-        starts.period_start,
-        starts.plan_id,
-        starts.plan_from,
-        starts.meter_id,
-        starts.interval_from,
+        team_id,
+        subscription_key,
+        period_start,
+        plan_id,
+        plan_from,
+        meter_id,
+        interval_from,
         coalesce(
-            lead(starts.interval_from) over (
-                partition by
-                    starts.team_id, starts.subscription_key, starts.period_start, starts.plan_id, starts.plan_from,
-                    starts.meter_id
-                order by starts.interval_from
-            ),
-            ends.plan_until
-        ) as interval_until
+            lead(interval_from) over (of_a_meter order by interval_from), max(segment_until) over of_a_meter
+        ) as interval_until,
+        max(window_unit) over of_a_meter as window_unit,
+        bool_or(has_hours) over of_a_meter as has_hours
     from starts
-    inner join ends using (team_id, subscription_key, period_start, plan_id, plan_from, meter_id)
+    window of_a_meter as (partition by team_id, subscription_key, period_start, plan_id, plan_from, meter_id)
 )
 
 select
@@ -63,7 +65,15 @@ select
     intervals.interval_from,
     usage_known.dimensions,
     usage_known.member,
-    {{ bucket_window('usage_known', 'meters', 'teams') }} as bucket_window,
+    meters.aggregation = 'bucketed_max' as is_bucketed,
+    coalesce(
+        {{ bucket_window('usage_known', 'meters', 'teams') }},
+        case
+            when intervals.window_unit is not null
+                then date_trunc(intervals.window_unit, usage_known.bucket_start, teams.time_zone)
+        end
+    ) as bucket_window,
+    case when intervals.has_hours then {{ quarter_of_week('usage_known.bucket_start', 'teams.time_zone') }} end as quarter_of_week,
     case meters.aggregation
         when 'weighted_sum'
             then sum({{ quantity_seconds('usage_known', 'intervals.interval_from', 'intervals.interval_until') }})
@@ -92,4 +102,5 @@ group by
     usage_known.dimensions,
     usage_known.member,
     bucket_window,
+    quarter_of_week,
     meters.aggregation

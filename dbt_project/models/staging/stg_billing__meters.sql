@@ -17,6 +17,8 @@ select
     -- How the measured quantity is rounded (round, up, down), and to how many digits after the point, negative for before it.
     parameters ->> 'rounding' as rounding,
     (parameters ->> 'precision')::integer as precision,
+    -- Whether each event stays a row of its own, so that a price may treat each by itself.
+    coalesce((parameters ->> 'keep_events')::boolean, false) as keeps_events,
     -- Whether usage of two windows adds up to the usage of both. What is rounded in each does not.
     aggregation in ('count', 'sum', 'bucketed_sum') and parameters ->> 'rounding' is null as is_additive
 from {{ source('billing', 'meters') }}

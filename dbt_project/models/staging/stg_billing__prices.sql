@@ -17,6 +17,8 @@ select
     prices.meter_id,
     prices.currency,
     prices.match,
-    (select count(*) from jsonb_object_keys(prices.match)) as matched_dimensions
+    -- Hours count as one more dimension that a price can name.
+    (select count(*) from jsonb_object_keys(prices.match)) + (prices.hours is not null)::integer as matched_dimensions,
+    prices.hours
 from prices
 inner join plans on plans.plan_id = prices.plan_id

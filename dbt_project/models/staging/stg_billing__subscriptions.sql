@@ -4,6 +4,8 @@ select distinct on (team_id, subscription_key)
     currency,
     time_zone,
     anchor_day,
+    cycle_days,
+    cycle_from,
     starts_at,
     ends_at,
     recorded_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -14,7 +15,9 @@ from metering import statements
 from metering.catalog import effects
 from metering.catalog.effects import SQL as EFFECTS
 from metering.catalog.effects import Amounts, Difference, Effect
-from metering.catalog.model import Alert, Catalog, Plan, Price, PriceVersion, Subscription, Team
+from metering.catalog.model import Alert, Catalog, Plan, Subscription, Team
+from metering.catalog.parts import plain
+from metering.catalog.price import PARAMETERS, PlanTerms, Price, PriceVersion, Tier
 from metering.database import one, rows
 from metering.errors import BillingError
 
@@ -25,8 +28,9 @@ _STEPS = (
     ("meter", "add_meters", "rename_meters"),
     ("plan", "add_plans", "rename_plans"),
     ("price", "add_prices", "rename_prices"),
-    ("price version", "add_price_versions", None),
+    ("plan terms", "add_plan_terms", None),
     ("team", "add_teams", "change_teams"),
+    ("price version", "add_price_versions", None),
     ("subscription", "add_subscriptions", None),
     ("subscription plan", "add_subscription_plans", None),
     ("alert", "set_alerts", None),
@@ -120,6 +124,8 @@ def _refusal(catalog: Catalog, past: tuple[Effect, ...]) -> BillingError:
     for effect in past:
         if effect.kind == "price version":
             place = f"{catalog.place_of_version(effect.key, effect.version_from)}: the price {effect.key}"
+        elif effect.kind == "plan terms":
+            place = f"the terms of the plan {effect.key}"
         else:
             what = f"is on {effect.key}" if effect.kind == "subscription plan" else "ends"
             place = f"{catalog.place_of_team(effect.team_key)}: when {effect.team_key} {what}"
@@ -174,7 +180,7 @@ def _refuse_redefinitions(connection: psycopg.Connection[DictRow], values: dict[
     prices = [row["key"] for row in connection.execute(SQL["prices_redefined"], values)]
     if prices:
         raise BillingError(
-            f"The price {prices[0]} is known for another plan, meter, currency or match.",
+            f"The price {prices[0]} is known for another plan, meter, currency, match or hours.",
             "A price keeps what it is for: add a new price under another key, or a version with other amounts.",
         )
 
@@ -182,7 +188,15 @@ def _refuse_redefinitions(connection: psycopg.Connection[DictRow], values: dict[
 def _values(catalog: Catalog) -> dict[str, Jsonb]:
     """The parameters of the statements: one JSON array a table, rows numbered in the order of the file."""
     prices = [(plan, price) for plan in catalog.plans for price in plan.prices]
-    versions = [(price, version) for _, price in prices for version in price.versions]
+    versions: list[tuple[str, str | None, PriceVersion]] = [
+        (price.price, None, version) for _, price in prices for version in price.versions
+    ]
+    versions += [
+        (override.price, team.team, version)
+        for team in catalog.teams
+        for override in team.overrides
+        for version in override.versions
+    ]
     subscriptions = [(team, said) for team in catalog.teams for said in team.all_subscriptions]
     return {
         "meters": _numbered(
@@ -190,10 +204,11 @@ def _values(catalog: Catalog) -> dict[str, Jsonb]:
         ),
         "plans": _numbered([plan.model_dump(mode="json", include={"plan", "name"}) for plan in catalog.plans]),
         "prices": _numbered([_price(plan, price) for plan, price in prices]),
-        "versions": _numbered([_version(price, version) for price, version in versions]),
+        "terms": _numbered([_terms(plan, terms) for plan in catalog.plans for terms in plan.terms]),
+        "versions": _numbered([_version(price, team, version) for price, team, version in versions]),
         "teams": _numbered(
             [
-                team.model_dump(mode="json", exclude={"subscription", "subscriptions", "alerts"})
+                team.model_dump(mode="json", exclude={"subscription", "subscriptions", "alerts", "overrides"})
                 for team in catalog.teams
             ]
         ),
@@ -208,16 +223,32 @@ def _numbered(rows: list[dict[str, Any]]) -> Jsonb:
 
 
 def _price(plan: Plan, price: Price) -> dict[str, Any]:
-    return {**price.model_dump(mode="json", exclude={"versions"}), "plan": plan.plan}
+    said = price.model_dump(mode="json", exclude={"versions", "hours"})
+    return {**said, "plan": plan.plan, "hours": price.hours_as_kept}
 
 
-def _version(price: Price, version: PriceVersion) -> dict[str, Any]:
-    over = [None, *(tier.up_to for tier in version.tiers)]
-    tiers = [
-        [str(bound or 0), None if tier.up_to is None else str(tier.up_to), str(tier.unit_amount), str(tier.flat_amount)]
-        for bound, tier in zip(over, version.tiers, strict=False)
-    ]
-    return {**version.model_dump(mode="json", exclude={"tiers"}), "price": price.price, "tiers": tiers}
+def _terms(plan: Plan, terms: PlanTerms) -> dict[str, Any]:
+    said = terms.model_dump(mode="json", include={"effective_from", "currency"})
+    return {**said, "plan": plan.plan, "parameters": terms.parameters}
+
+
+def _version(price: str, team: str | None, version: PriceVersion) -> dict[str, Any]:
+    tiers = version.priced_tiers
+    over = [None, *(tier.up_to for tier in tiers)]
+    said = version.model_dump(mode="json", exclude={"tiers", *PARAMETERS})
+    rows = [_tier(bound, tier) for bound, tier in zip(over, tiers, strict=False)]
+    return {**said, "parameters": version.parameters, "price": price, "team": team, "tiers": rows}
+
+
+def _tier(over: Decimal | None, tier: Tier) -> dict[str, Any]:
+    return {
+        "over": str(over or 0),
+        "up_to": None if tier.up_to is None else str(tier.up_to),
+        "unit_amount": str(tier.price_of_a_unit),
+        "flat_amount": str(tier.flat_amount),
+        "block_size": None if tier.block_size is None else str(tier.block_size),
+        "limits": None if tier.limits is None else {value: plain(limit) for value, limit in tier.limits.items()},
+    }
 
 
 def _alert(team: Team, alert: Alert) -> dict[str, Any]:
@@ -239,6 +270,8 @@ def _subscription(team: Team, said: Subscription) -> dict[str, Any]:
         "starts_at": team.moment(said.starts, said).isoformat(),
         "ends_at": team.moment(said.ends, said).isoformat() if said.ends else None,
         "whole_history": bool(said.plans),
+        "cycle_days": said.cycle.days if said.cycle else None,
+        "cycle_from": said.cycle.counted_from.isoformat() if said.cycle else None,
     }
 
 

@@ -21,14 +21,15 @@ WHERE (known.event_name, known.aggregation, known.unit, to_jsonb(known.dimension
 ORDER BY 1;
 
 -- name: prices_redefined
--- Prices that are known for another plan, meter, currency or match. Only their versions and names may change.
+-- Prices that are known for another plan, meter, currency, match or hours. Only their versions and names may change.
 SELECT known.price_key AS key
-FROM jsonb_to_recordset(%(prices)s) AS said (price text, plan text, meter text, currency text, match jsonb)
+FROM jsonb_to_recordset(%(prices)s) AS said (
+    price text, plan text, meter text, currency text, match jsonb, hours int4multirange)
 JOIN billing.prices AS known ON known.price_key = said.price
 JOIN billing.plans AS plan ON plan.plan_id = known.plan_id
 JOIN billing.meters AS meter ON meter.meter_id = known.meter_id
-WHERE (plan.plan_key, meter.meter_key, known.currency::text, known.match)
-      IS DISTINCT FROM (said.plan, said.meter, said.currency, said.match)
+WHERE (plan.plan_key, meter.meter_key, known.currency::text, known.match, known.hours)
+      IS DISTINCT FROM (said.plan, said.meter, said.currency, said.match, said.hours)
 ORDER BY 1;
 
 -- name: add_meters
@@ -70,10 +71,10 @@ RETURNING known.plan_key AS key;
 
 -- name: add_prices
 -- Prices that are new.
-INSERT INTO billing.prices (price_key, price_name, plan_id, meter_id, currency, match)
-SELECT said.price, said.name, plan.plan_id, meter.meter_id, said.currency, said.match
+INSERT INTO billing.prices (price_key, price_name, plan_id, meter_id, currency, match, hours)
+SELECT said.price, said.name, plan.plan_id, meter.meter_id, said.currency, said.match, said.hours
 FROM jsonb_to_recordset(%(prices)s) AS said (
-    place integer, price text, name text, plan text, meter text, currency text, match jsonb)
+    place integer, price text, name text, plan text, meter text, currency text, match jsonb, hours int4multirange)
 JOIN billing.plans AS plan ON plan.plan_key = said.plan
 JOIN billing.meters AS meter ON meter.meter_key = said.meter
 WHERE NOT EXISTS (SELECT FROM billing.prices AS known WHERE known.price_key = said.price)
@@ -90,51 +91,99 @@ RETURNING known.price_key AS key;
 -- name: add_price_versions
 -- Versions that differ from what was last recorded for the same price and moment. A changed version is another row.
 WITH said AS (
-    SELECT price.price_id, version.place, version.price, version.effective_from, version.model, version.charge_unit,
-           version.unit_divisor, version.per_period_hour, version.charge_zero_flat,
-           (SELECT jsonb_agg(jsonb_build_array((tier.said ->> 0)::numeric, (tier.said ->> 1)::numeric,
-                                               (tier.said ->> 2)::numeric, (tier.said ->> 3)::numeric) ORDER BY tier.number)
-            FROM jsonb_array_elements(version.tiers) WITH ORDINALITY AS tier (said, number)) AS tiers
+    SELECT price.price_id, team.team_id, version.team, version.place, version.price, version.effective_from, version.model, version.charge_unit,
+           version.unit_divisor, version.per_period_hour, version.charge_zero_flat, version.parameters,
+           (SELECT jsonb_agg(jsonb_build_array(tier.over, tier.up_to, tier.unit_amount, tier.flat_amount, tier.block_size,
+                                               tier.limits) ORDER BY tier.number)
+            FROM ROWS FROM (jsonb_to_recordset(version.tiers) AS (
+                over numeric, up_to numeric, unit_amount numeric, flat_amount numeric, block_size numeric, limits jsonb)
+            ) WITH ORDINALITY AS tier (over, up_to, unit_amount, flat_amount, block_size, limits, number)) AS tiers
     FROM jsonb_to_recordset(%(versions)s) AS version (
-        place integer, price text, effective_from timestamptz, model text, charge_unit text, unit_divisor numeric,
-        per_period_hour boolean, charge_zero_flat boolean, tiers jsonb)
+        place integer, price text, team text, effective_from timestamptz, model text, charge_unit text, unit_divisor numeric,
+        per_period_hour boolean, charge_zero_flat boolean, parameters jsonb, tiers jsonb)
     JOIN billing.prices AS price ON price.price_key = version.price
+    LEFT JOIN billing.teams AS team ON team.team_key = version.team
 ),
 known AS (
-    SELECT DISTINCT ON (version.price_id, version.effective_from) version.*,
-           (SELECT jsonb_agg(jsonb_build_array(tier.over, tier.up_to, tier.unit_amount, tier.flat_amount) ORDER BY tier.tier)
+    SELECT DISTINCT ON (version.price_id, version.team_id, version.effective_from) version.*,
+           (SELECT jsonb_agg(jsonb_build_array(tier.over, tier.up_to, tier.unit_amount, tier.flat_amount, tier.block_size,
+                                               tier.limits) ORDER BY tier.tier)
             FROM billing.price_tiers AS tier WHERE tier.price_version_id = version.price_version_id) AS tiers
     FROM billing.price_versions AS version
     WHERE version.price_id IN (SELECT said.price_id FROM said)
-    ORDER BY version.price_id, version.effective_from, version.recorded_at DESC
+    ORDER BY version.price_id, version.team_id, version.effective_from, version.recorded_at DESC
 ),
 added AS (
     INSERT INTO billing.price_versions (
-        price_id, effective_from, model, charge_unit, unit_divisor, per_period_hour, charge_zero_flat)
-    SELECT said.price_id, said.effective_from, said.model, said.charge_unit, said.unit_divisor, said.per_period_hour,
-           said.charge_zero_flat
+        price_id, team_id, effective_from, model, charge_unit, unit_divisor, per_period_hour, charge_zero_flat, parameters)
+    SELECT said.price_id, said.team_id, said.effective_from, said.model, said.charge_unit, said.unit_divisor,
+           said.per_period_hour, said.charge_zero_flat, said.parameters
     FROM said
-    LEFT JOIN known USING (price_id, effective_from)
+    LEFT JOIN known
+        ON known.price_id = said.price_id AND known.effective_from = said.effective_from
+        AND known.team_id IS NOT DISTINCT FROM said.team_id
     WHERE known.price_id IS NULL
-       OR (known.model, known.charge_unit, known.unit_divisor, known.per_period_hour, known.charge_zero_flat, known.tiers)
+       OR (known.model, known.charge_unit, known.unit_divisor, known.per_period_hour, known.charge_zero_flat,
+           known.parameters, known.tiers)
           IS DISTINCT FROM
-          (said.model, said.charge_unit, said.unit_divisor, said.per_period_hour, said.charge_zero_flat, said.tiers)
+          (said.model, said.charge_unit, said.unit_divisor, said.per_period_hour, said.charge_zero_flat, said.parameters,
+           said.tiers)
     ORDER BY said.place
-    RETURNING price_version_id, price_id, effective_from
+    RETURNING price_version_id, price_id, team_id, effective_from
 ),
 tiers AS (
-    INSERT INTO billing.price_tiers (price_version_id, tier, over, up_to, unit_amount, flat_amount)
+    INSERT INTO billing.price_tiers (
+        price_version_id, tier, over, up_to, unit_amount, flat_amount, block_size, limits)
     SELECT added.price_version_id, tier.number, (tier.said ->> 0)::numeric, (tier.said ->> 1)::numeric,
-           (tier.said ->> 2)::numeric, (tier.said ->> 3)::numeric
+           (tier.said ->> 2)::numeric, (tier.said ->> 3)::numeric, (tier.said ->> 4)::numeric,
+           nullif(tier.said -> 5, 'null')
     FROM added
-    JOIN said USING (price_id, effective_from)
+    JOIN said
+        ON said.price_id = added.price_id AND said.effective_from = added.effective_from
+        AND said.team_id IS NOT DISTINCT FROM added.team_id
     CROSS JOIN LATERAL jsonb_array_elements(said.tiers) WITH ORDINALITY AS tier (said, number)
 )
-SELECT said.price || ' from ' || to_char(added.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') AS key,
-       EXISTS (SELECT FROM known WHERE known.price_id = added.price_id AND known.effective_from = added.effective_from)
-           AS changed
+SELECT said.price || coalesce(' of ' || said.team, '') || ' from '
+           || to_char(added.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') AS key,
+       EXISTS (
+           SELECT FROM known
+           WHERE known.price_id = added.price_id AND known.effective_from = added.effective_from
+               AND known.team_id IS NOT DISTINCT FROM added.team_id) AS changed
 FROM added
-JOIN said USING (price_id, effective_from)
+JOIN said
+    ON said.price_id = added.price_id AND said.effective_from = added.effective_from
+    AND said.team_id IS NOT DISTINCT FROM added.team_id
+ORDER BY said.place;
+
+-- name: add_plan_terms
+-- Terms of plans that differ from what was last recorded for the same moment. Changed terms are another row.
+WITH said AS (
+    SELECT plan.plan_id, terms.*
+    FROM jsonb_to_recordset(%(terms)s) AS terms (
+        place integer, plan text, currency text, effective_from timestamptz, parameters jsonb)
+    JOIN billing.plans AS plan ON plan.plan_key = terms.plan
+),
+known AS (
+    SELECT DISTINCT ON (plan_id, currency, effective_from) plan_id, currency::text AS currency, effective_from, parameters
+    FROM billing.plan_terms WHERE plan_id IN (SELECT said.plan_id FROM said)
+    ORDER BY plan_id, currency, effective_from, recorded_at DESC
+),
+added AS (
+    INSERT INTO billing.plan_terms (plan_id, currency, effective_from, parameters)
+    SELECT said.plan_id, said.currency, said.effective_from, said.parameters
+    FROM said
+    LEFT JOIN known USING (plan_id, currency, effective_from)
+    WHERE known.parameters IS DISTINCT FROM said.parameters
+    RETURNING plan_id, currency::text AS currency, effective_from
+)
+SELECT said.plan || ' in ' || said.currency || ' from '
+           || to_char(added.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') AS key,
+       EXISTS (
+           SELECT FROM known
+           WHERE (known.plan_id, known.currency, known.effective_from)
+               = (added.plan_id, added.currency, added.effective_from)) AS changed
+FROM added
+JOIN said USING (plan_id, currency, effective_from)
 ORDER BY said.place;
 
 -- name: add_teams
@@ -159,7 +208,7 @@ WITH said AS (
     SELECT team.team_id, subscription.*
     FROM jsonb_to_recordset(%(subscriptions)s) AS subscription (
         place integer, team text, subscription text, currency text, time_zone text, anchor_day smallint,
-        starts_at timestamptz, ends_at timestamptz)
+        starts_at timestamptz, ends_at timestamptz, cycle_days smallint, cycle_from date)
     JOIN billing.teams AS team ON team.team_key = subscription.team
 ),
 known AS (
@@ -169,14 +218,17 @@ known AS (
     ORDER BY known.team_id, known.subscription_key, known.recorded_at DESC
 ),
 added AS (
-    INSERT INTO billing.subscriptions (team_id, subscription_key, currency, time_zone, anchor_day, starts_at, ends_at)
-    SELECT said.team_id, said.subscription, said.currency, said.time_zone, said.anchor_day, said.starts_at, said.ends_at
+    INSERT INTO billing.subscriptions (
+        team_id, subscription_key, currency, time_zone, anchor_day, starts_at, ends_at, cycle_days, cycle_from)
+    SELECT said.team_id, said.subscription, said.currency, said.time_zone, said.anchor_day, said.starts_at, said.ends_at,
+           said.cycle_days, said.cycle_from
     FROM said
     LEFT JOIN known ON known.team_id = said.team_id AND known.subscription_key = said.subscription
     WHERE known.team_id IS NULL
        OR (known.currency::text, known.time_zone, known.anchor_day, known.starts_at)
           <> (said.currency, said.time_zone, said.anchor_day, said.starts_at)
-       OR known.ends_at IS DISTINCT FROM said.ends_at
+       OR (known.ends_at, known.cycle_days, known.cycle_from)
+          IS DISTINCT FROM (said.ends_at, said.cycle_days, said.cycle_from)
     RETURNING team_id, subscription_key
 )
 SELECT said.team || CASE said.subscription WHEN 'main' THEN '' ELSE ' ' || said.subscription END AS key,

@@ -7,12 +7,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from metering.catalog import price_checks
 from metering.catalog.currencies import EXPONENTS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metering.catalog.model import Alert, Catalog, Meter, Plan, Price, PriceVersion, Subscription, Team
+    from metering.catalog.model import Alert, Catalog, Meter, Plan, Subscription, Team
 
 Location = tuple[int | str, ...]
 Mistake = tuple[Location, str]
@@ -20,8 +21,6 @@ Mistake = tuple[Location, str]
 AGGREGATIONS = (
     "count", "sum", "min", "max", "average", "latest", "unique_count", "weighted_sum", "bucketed_max", "bucketed_sum",
 )  # fmt: skip
-MODELS = ("flat", "per_unit", "graduated", "volume")
-LATER_MODELS = ("package", "percentage", "graduated_percentage", "dynamic")
 
 
 def check(catalog: Catalog) -> Iterator[Mistake]:
@@ -40,10 +39,14 @@ def check(catalog: Catalog) -> Iterator[Mistake]:
             if price.price in prices:
                 yield (*place, "price"), f"another price is called {price.price} already"
             prices.add(price.price)
-            yield from _price(place, price, meters)
-        yield from _ambiguous(("plans", index), plan)
+            yield from price_checks.check(place, price, meters)
+        yield from price_checks.ambiguous(("plans", index), plan.prices)
+        yield from price_checks.apart(("plans", index), plan.prices)
+        yield from price_checks.terms(("plans", index), plan.terms)
+    all_prices = {price.price: price for plan in catalog.plans for price in plan.prices}
     for index, team in enumerate(catalog.teams):
         yield from _team(("teams", index), team, plans)
+        yield from price_checks.overrides(("teams", index), team.overrides, all_prices, meters)
         for number, alert in enumerate(team.alerts):
             yield from _alert(("teams", index, "alerts", number), alert, meters)
         yield from ((("teams", index, *place), reason) for place, reason in _twice("alerts", "alert", team.alerts))
@@ -84,78 +87,12 @@ def _meter(place: Location, meter: Meter) -> Iterator[Mistake]:
         yield (*place, "multiplier"), f"a {meter.aggregation} has no value to multiply"
     if meter.multiplier == 0:
         yield (*place, "multiplier"), "times nothing would be nothing"
+    if meter.keep_events and meter.aggregation != "sum":
+        yield (*place, "keep_events"), "only a sum keeps its events apart"
+    if meter.keep_events and meter.rounding is not None:
+        yield (*place, "rounding"), "a meter that keeps its events apart is not rounded"
     if meter.precision is not None and meter.rounding is None:
         yield (*place, "precision"), "a precision needs a rounding: round, up or down"
-
-
-def _price(place: Location, price: Price, meters: dict[str, Meter]) -> Iterator[Mistake]:
-    if "@" in price.price or any(character.isspace() for character in price.price):
-        yield (*place, "price"), "holds a space or an @, which the key of a bill line can't"
-    if price.currency not in EXPONENTS:
-        yield (*place, "currency"), f"{price.currency} is no currency that is known here (three capitals, such as USD)"
-    if price.meter not in meters:
-        yield (*place, "meter"), f"there is no meter {price.meter} in this file"
-    else:
-        for dimension in sorted(set(price.match) - set(meters[price.meter].dimensions)):
-            yield (*place, "match", dimension), f"{dimension} is no dimension of the meter {price.meter}"
-    seen = set()
-    for number, version in enumerate(price.versions):
-        at: Location = (*place, "versions", number)
-        if version.effective_from in seen:
-            yield (*at, "effective_from"), "another version of this price begins at the same moment"
-        seen.add(version.effective_from)
-        yield from _version(at, version)
-
-
-def _version(place: Location, version: PriceVersion) -> Iterator[Mistake]:
-    if version.model in LATER_MODELS:
-        yield (*place, "model"), f"{version.model} prices are not computed yet: only {', '.join(MODELS)} are"
-    elif version.model not in MODELS:
-        yield (*place, "model"), f"{version.model} is no price model: use one of {', '.join(MODELS)}"
-    if version.unit_divisor <= 0:
-        yield (*place, "unit_divisor"), "must be above zero"
-    yield from _tiers((*place, "tiers"), version)
-    first = version.tiers[0]
-    if version.model in ("flat", "per_unit") and (len(version.tiers) > 1 or first.up_to is not None):
-        yield (*place, "tiers"), f"a {version.model} price has one tier, without up_to"
-    if version.model == "flat" and first.unit_amount:
-        yield (*place, "tiers", 0, "unit_amount"), "a flat price has a flat_amount only"
-    if version.model == "per_unit" and first.flat_amount:
-        yield (*place, "tiers", 0, "flat_amount"), "a per_unit price has a unit_amount only (use graduated for both)"
-
-
-def _tiers(place: Location, version: PriceVersion) -> Iterator[Mistake]:
-    """Tiers are continuous: each begins where the one before ends, and the last has no end."""
-    bound: Any = 0
-    last = len(version.tiers) - 1
-    for number, tier in enumerate(version.tiers):
-        at: Location = (*place, number)
-        if tier.unit_amount < 0 or tier.flat_amount < 0:
-            yield at, "an amount is below zero"
-        if bound is None:
-            yield at, "stands after a tier without up_to, which has no end"
-            return
-        if tier.over is not None and tier.over < bound:
-            yield (
-                (*at, "over"),
-                f"overlaps: the tier before goes up to {bound:f}, and this one begins over {tier.over:f}",
-            )
-        if tier.over is not None and tier.over > bound:
-            yield (*at, "over"), f"leaves a gap: usage over {bound} up to {tier.over:f} has no tier"
-        if tier.up_to is not None and tier.up_to <= bound:
-            yield (*at, "up_to"), f"overlaps: {tier.up_to:f} is not above {bound:f}, where this tier begins"
-        bound = tier.up_to
-        if number == last and bound is not None:
-            yield (*at, "up_to"), f"leaves a gap: usage over {bound:f} has no tier (the last tier has no up_to)"
-
-
-def _ambiguous(place: Location, plan: Plan) -> Iterator[Mistake]:
-    """Usage takes the price that names most of its dimensions, so two that name as many may not both fit."""
-    for (_, one), (number, other) in combinations(enumerate(plan.prices), 2):
-        if (one.meter, one.currency, len(one.match)) == (other.meter, other.currency, len(other.match)):
-            shared = set(one.match) & set(other.match)
-            if all(one.match[key] == other.match[key] for key in shared):
-                yield (*place, "prices", number, "match"), f"the same usage would take the price {one.price} too"
 
 
 def _team(place: Location, team: Team, plans: dict[str, Plan]) -> Iterator[Mistake]:

@@ -14,8 +14,10 @@ FROM billing.subscriptions AS now_known
 JOIN subscriptions_before AS before USING (team_id, subscription_key)
 JOIN billing.teams AS teams USING (team_id)
 WHERE now_known.recorded_at >= %(since)s
-    AND (now_known.currency, now_known.time_zone, now_known.anchor_day, now_known.starts_at)
-        <> (before.currency, before.time_zone, before.anchor_day, before.starts_at)
+    AND (now_known.currency, now_known.time_zone, now_known.anchor_day, now_known.starts_at, now_known.cycle_days,
+         now_known.cycle_from)
+        IS DISTINCT FROM
+        (before.currency, before.time_zone, before.anchor_day, before.starts_at, before.cycle_days, before.cycle_from)
     AND EXISTS (
         SELECT FROM billing.billing_periods AS periods
         WHERE (periods.team_id, periods.subscription_key) = (now_known.team_id, now_known.subscription_key))
@@ -40,23 +42,36 @@ plan_stretches AS (
     FROM plan_versions
 ),
 changed_prices AS (
-    SELECT prices.price_key, prices.plan_id, prices.currency, versions.effective_from,
+    SELECT 'price version' AS kind, prices.price_key AS key, prices.plan_id, prices.currency, versions.team_id,
+        versions.effective_from,
         coalesce((
             SELECT min(later.effective_from) FROM billing.price_versions AS later
             WHERE later.price_id = versions.price_id AND later.effective_from > versions.effective_from
+                AND later.team_id IS NOT DISTINCT FROM versions.team_id
         ), 'infinity') AS effective_until
     FROM billing.price_versions AS versions
     JOIN billing.prices AS prices USING (price_id)
     WHERE versions.recorded_at >= %(since)s
+    UNION ALL
+    SELECT 'plan terms', plans.plan_key, terms.plan_id, terms.currency, NULL, terms.effective_from,
+        coalesce((
+            SELECT min(later.effective_from) FROM billing.plan_terms AS later
+            WHERE later.plan_id = terms.plan_id AND later.currency = terms.currency
+                AND later.effective_from > terms.effective_from
+        ), 'infinity')
+    FROM billing.plan_terms AS terms
+    JOIN billing.plans AS plans USING (plan_id)
+    WHERE terms.recorded_at >= %(since)s
 ),
 changes AS (
-    SELECT 'price version' AS kind, changed.price_key AS key, changed.effective_from AS version_from,
+    SELECT changed.kind, changed.key, changed.effective_from AS version_from,
         stretches.team_id, stretches.subscription_key,
         greatest(changed.effective_from, stretches.effective_from) AS changed_from,
         least(changed.effective_until, stretches.effective_until) AS changed_until
     FROM changed_prices AS changed
     JOIN plan_stretches AS stretches
         ON stretches.plan_id = changed.plan_id
+        AND (changed.team_id IS NULL OR changed.team_id = stretches.team_id)
         AND stretches.effective_from < changed.effective_until AND stretches.effective_until > changed.effective_from
     JOIN subscriptions
         ON subscriptions.team_id = stretches.team_id

@@ -30,48 +30,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, ValidationError
 
 from metering.catalog import checks, document
+from metering.catalog.parts import Amount, Part, Text, plain
+from metering.catalog.price import Override, PlanTerms, Price, PriceVersion, Tier
 from metering.errors import BillingError
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-
-
-def _decimal(value: object) -> object:
-    """Decimals come as text or whole numbers. A float has already lost what was written."""
-    if isinstance(value, bool | float):
-        raise ValueError("write the number as text, such as '0.001'")
-    return value
-
-
-Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(max_digits=38, decimal_places=12, allow_inf_nan=False)]
-
-
-def _on_a_quarter_hour(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("has no time zone: end it with Z or an offset")
-    moment = moment.astimezone(UTC)
-    if moment.minute % 15 or moment.second or moment.microsecond:
-        raise ValueError("is not on a quarter of an hour, the smallest time that usage is added up for")
-    return moment
-
-
-Moment = Annotated[datetime, AfterValidator(_on_a_quarter_hour)]
+__all__ = [
+    "Alert", "Catalog", "Meter", "Override", "Plan", "PlanTerms", "Price", "PriceVersion", "Subscription", "Team",
+    "Tier", "Webhook",
+]  # fmt: skip
 
 
 def _date_or_moment(value: object) -> object:
@@ -79,12 +52,6 @@ def _date_or_moment(value: object) -> object:
     if isinstance(value, str) and len(value) == 10:
         return date.fromisoformat(value)
     return value
-
-
-class Part(BaseModel):
-    """What all parts of a catalog have in common: they are values, and an unknown field is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
 
 
 class Meter(Part):
@@ -112,6 +79,8 @@ class Meter(Part):
     """Of bucketed meters: the unit of the team's clock, of which each counts by itself."""
     operation_property: Text | None = None
     """Of unique counts: the property that says remove where the value goes."""
+    keep_events: bool = False
+    """Of a sum: whether each event is kept apart, so that a price may treat each by itself."""
     rounding: Literal["round", "up", "down"] | None = None
     """How what was measured in a window or period is rounded; round: halves away from zero."""
     precision: Annotated[int, Field(ge=-12, le=12)] | None = None
@@ -120,48 +89,17 @@ class Meter(Part):
     """Whether an event may take usage back."""
 
     @property
-    def parameters(self) -> dict[str, str | int]:
+    def parameters(self) -> dict[str, str | int | bool]:
         """What not every meter has, as it is kept: only what was said."""
-        said: dict[str, str | int | None] = {
-            "multiplier": None if self.multiplier is None else format(self.multiplier.normalize(), "f"),
+        said: dict[str, str | int | bool | None] = {
+            "multiplier": None if self.multiplier is None else plain(self.multiplier),
             "bucket": self.bucket,
             "operation_property": self.operation_property,
+            "keep_events": self.keep_events or None,
             "rounding": self.rounding,
             "precision": (self.precision or 0) if self.rounding else None,
         }
         return {name: value for name, value in said.items() if value is not None}
-
-
-class Tier(Part):
-    """Over the tier before (`over`, which may be left out), up to and including `up_to` (None: without end)."""
-
-    over: Amount | None = None
-    up_to: Amount | None = None
-    unit_amount: Amount = Decimal(0)
-    flat_amount: Amount = Decimal(0)
-
-
-class PriceVersion(Part):
-    """A price from `effective_from` (UTC) until the next version."""
-
-    effective_from: Moment
-    model: Text
-    charge_unit: Text
-    unit_divisor: Amount = Decimal(1)
-    per_period_hour: bool = False
-    charge_zero_flat: bool = True
-    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
-
-
-class Price(Part):
-    """What one meter's usage costs, or the part of it whose dimensions are those of `match`."""
-
-    price: Text
-    name: Text
-    meter: Text
-    currency: Text
-    match: Mapping[Text, str] = {}
-    versions: Annotated[tuple[PriceVersion, ...], Field(min_length=1)]
 
 
 class Plan(Part):
@@ -170,6 +108,8 @@ class Plan(Part):
     plan: Text
     name: Text
     prices: tuple[Price, ...] = ()
+    terms: tuple[PlanTerms, ...] = ()
+    """What stands around all of its prices together."""
 
 
 Day = Annotated[date | datetime, BeforeValidator(_date_or_moment)]
@@ -182,6 +122,15 @@ class PlanChange(Part):
     """The key of the plan."""
     since: Day | None = None
     """A date (midnight in the subscription's zone) or a moment; of the first plan it may be left out."""
+
+
+class Cycle(Part):
+    """Billing every so many local days instead of by the month."""
+
+    days: Annotated[int, Field(ge=1, le=3660)]
+    """How long a cycle is: 7 is weekly."""
+    counted_from: date
+    """A day with which a cycle begins."""
 
 
 class Subscription(Part):
@@ -205,6 +154,8 @@ class Subscription(Part):
     """Since when `plan` counts, if that is not `starts`: what the database knows of earlier plans stays."""
     time_zone: Text | None = None
     """IANA name of the zone of its periods; left out: the team's."""
+    cycle: Cycle | None = None
+    """Periods of so many days, in place of months from the anchor day."""
 
     @property
     def plan_changes(self) -> tuple[PlanChange, ...]:
@@ -246,6 +197,8 @@ class Team(Part):
     """Instead of `subscription`, where there are several, one after another: each with a key of its own."""
     alerts: tuple[Alert, ...] = ()
     """When to warn."""
+    overrides: tuple[Override, ...] = ()
+    """Prices that are others for this team than for its plan."""
 
     @property
     def all_subscriptions(self) -> tuple[Subscription, ...]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from metering.catalog.checks import AGGREGATIONS, MODELS
+from metering.catalog.checks import AGGREGATIONS
 from metering.catalog.currencies import EXPONENTS
 from metering.catalog.model import Catalog
+from metering.catalog.price_checks import MODELS
 
 FILE = Path(__file__).with_name("catalog.schema.json")
 

@@ -42,17 +42,19 @@ class Line(msgspec.Struct):
 
     line: str
     kind: str
-    """usage, or adjustment: what is due about a period that was final already."""
-    price: str
+    """usage; overage, true_up, discount, minimum or maximum: what stands around a price or a plan; credit; adjustment:
+    what is due about a period that was final already."""
+    price: str | None
+    """The price; none where the line is about a whole plan or bill, and so are the meter and the units."""
     price_name: str
-    meter: str
+    meter: str | None
     dimensions: dict[str, str]
     """The dimension values that the price is for; empty: all others."""
     about_period: str
     quantity: Decimal
-    unit: str
+    unit: str | None
     charge_quantity: Decimal
-    charge_unit: str
+    charge_unit: str | None
     amount: Decimal
     """Rounded once, to the currency's minor unit."""
     tiers: list[Tier]
@@ -208,7 +210,7 @@ def _period(connection: psycopg.Connection[DictRow], team: Team, found: dict[str
         )
         for row in database.rows(connection, SQL["lines"], **asking)
     ]
-    usage = sum((line.amount for line in lines if line.kind == "usage"), Decimal(0))
+    usage = sum((line.amount for line in lines if line.kind != "adjustment"), Decimal(0))
     adjustments = sum((line.amount for line in lines if line.kind == "adjustment"), Decimal(0))
     unpriced = database.rows(connection, SQL["unpriced"], **asking)
     return Period(

@@ -63,15 +63,16 @@ ORDER BY meters.meter_key, local_day, quantity DESC;
 -- name: lines
 -- The lines of the bill as it stands: what is known about the period, and what is due about periods that were final.
 SELECT
-    lines.line_key, lines.kind, prices.price_key, prices.price_name, prices.match AS dimensions, meters.meter_key,
+    lines.line_key, lines.kind, prices.price_key, coalesce(prices.price_name, lines.kind) AS price_name,
+    coalesce(prices.match, '{}') AS dimensions, meters.meter_key,
     trim_scale(lines.quantity) AS quantity, meters.unit,
     trim_scale(lines.charge_quantity) AS charge_quantity, versions.charge_unit,
     round(lines.amount, currencies.exponent) AS amount,
     about.period_label AS about_period
 FROM intermediate.int_bill_lines AS lines
-JOIN billing.price_versions AS versions USING (price_version_id)
-JOIN billing.prices AS prices USING (price_id)
-JOIN billing.meters AS meters ON meters.meter_id = lines.meter_id
+LEFT JOIN billing.price_versions AS versions USING (price_version_id)
+LEFT JOIN billing.prices AS prices USING (price_id)
+LEFT JOIN billing.meters AS meters ON meters.meter_id = lines.meter_id
 JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
 JOIN intermediate.int_billing_periods AS about
     ON about.team_id = lines.team_id
@@ -131,5 +132,6 @@ JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
 WHERE lines.team_id = %(team_id)s
     AND lines.period_start >= %(since)s
     AND lines.period_end <= now()
+    AND lines.meter_key IS NOT NULL
 GROUP BY lines.subscription_key, lines.period_label, lines.meter_key, lines.unit
 ORDER BY lines.meter_key;

@@ -60,11 +60,12 @@ select
     lines.charge_quantity::numeric(38, 12) as charge_quantity,
     versions.charge_unit,
     lines.currency::text as currency,
-    lines.amount::numeric(38, 12) as amount
+    lines.amount::numeric(38, 12) as amount,
+    lines.exact_amount::numeric(60, 24) as exact_amount
 from lines
-inner join versions on versions.price_version_id = lines.price_version_id
-inner join prices on prices.price_id = versions.price_id
-inner join meters on meters.meter_id = lines.meter_id
+left join versions on versions.price_version_id = lines.price_version_id
+left join prices on prices.price_id = versions.price_id
+left join meters on meters.meter_id = lines.meter_id
 inner join teams on teams.team_id = lines.team_id
 -- A queued period takes with it all that is billed about it, on whichever bill; what is billed about others stays.
 {{ only_queued_periods('lines', 'about_period_start') }}

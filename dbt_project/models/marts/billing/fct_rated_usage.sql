@@ -4,7 +4,7 @@
         incremental_strategy='replace_windows',
         on_schema_change='fail',
         tags=['billing'],
-        indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key', 'tier'], 'unique': true}],
+        indexes=[{'columns': ['team_id', 'subscription_key', 'period_start', 'line_key', 'part', 'tier'], 'unique': true}],
         pre_hook='{{ rate_queued_periods() }}',
         meta={
             'windows': 'billing.periods_to_rate',
@@ -24,13 +24,16 @@ select
     tiers_rated.segment_from,
     tiers_rated.segment_until,
     tiers_rated.tier,
-    tiers_rated.over,
-    tiers_rated.up_to,
+    tiers_rated.over::numeric(38, 12) as over,
+    tiers_rated.up_to::numeric(38, 12) as up_to,
     tiers_rated.currency,
     tiers_rated.charge_unit,
     tiers_rated.tier_quantity::numeric(38, 12) as tier_quantity,
-    tiers_rated.unit_amount,
+    tiers_rated.unit_amount::numeric(38, 12) as unit_amount,
     tiers_rated.usage_amount::numeric(60, 24) as usage_amount,
-    tiers_rated.fixed_amount::numeric(60, 24) as fixed_amount
+    tiers_rated.fixed_amount::numeric(60, 24) as fixed_amount,
+    tiers_rated.part::text as part,
+    tiers_rated.block_size::numeric(38, 12) as block_size,
+    tiers_rated.billed_units::numeric(60, 24) as billed_units
 from {{ ref('int_tiers_rated') }} as tiers_rated
 {{ only_queued_periods('tiers_rated') }}

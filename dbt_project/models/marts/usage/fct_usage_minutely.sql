@@ -27,6 +27,7 @@ metered_events as (
         minutes.time_zone,
         meters.meter_id,
         meters.aggregation,
+        meters.keeps_events,
         meters.rounding,
         meters.precision,
         {{ dimension_slice('events', 'meters') }} as dimensions,

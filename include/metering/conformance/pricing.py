@@ -1,0 +1,382 @@
+"""Pricing cases: a price and a usage, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from metering.catalog.currencies import EXPONENTS
+from metering.conformance import breakdown, prices
+from metering.conformance.cases import Case, NotApplicable, Said, number
+from metering.conformance.prices import Words
+from metering.conformance.trial import ZERO, Difference, Phase, Reading, Trial, month_before
+
+WIDE = Context(prec=80, rounding=ROUND_HALF_UP)
+HOUR = timedelta(hours=1)
+OLDEST = timedelta(days=9 * 365)
+"""Landing takes usage of ten years; cases of before are moved on by whole leap years."""
+# Said of the case rather than of its price.
+TOLD = ("note", "price_version", "max_blocks_is_span", "calendar_billing", "period", "first_day", "last_day")
+
+
+def trial(case: Case, key: str, now: datetime) -> Trial:
+    """What a pricing case becomes; raises `NotApplicable` where the product doesn't offer what it asks for."""
+    words = Words.of(case.model)
+    said = Said(dict(case.said.get("other") or {}))
+    for name in TOLD:
+        said.take(name)
+    start, end = month_before(now)
+    made = Trial(key=key, starts=start, ends=end, about=(start, end), currency=currency_of(case))
+    _cycle(made, said, now)
+    made.phases.append(Phase())
+    expectation = _Expectation.of(case, said, words, made.currency)
+    if {"trueup", "minimum"} <= set(words.model.split("_")):
+        _trued_up(made, said)
+    elif said.has("units"):
+        _units(made, said, case, words)
+    elif said.has("filters"):
+        _filters(made, said, case, words)
+    elif said.has("groups"):
+        _groups(made, said, case, words)
+    else:
+        _one_price(made, said, case, words, now)
+    said.refuse_rest()
+    made.judge = expectation.judge(made)
+    return made
+
+
+def currency_of(case: Case) -> str:
+    """The currency of a case; raises `NotApplicable` for one that is not known."""
+    currency = str(case.said.get("currency") or "USD").upper()
+    if currency not in EXPONENTS:
+        raise NotApplicable(f"the product knows no currency {currency}")
+    return currency
+
+
+def _cycle(made: Trial, said: Said, now: datetime) -> None:
+    """A case of `used_days` out of `period_days` is a subscription that begins within a cycle of so many days."""
+    used, of = said.number("used_days"), said.number("period_days")
+    if used is None and of is None:
+        return
+    if used is None or of is None or used != int(used) or of != int(of) or not 0 < used <= of:
+        raise NotApplicable("proration is by whole days, used_days of period_days")
+    first = (now - timedelta(days=int(of) + 2)).date()
+    start = first + timedelta(days=int(of - used))
+    made.starts, made.ends = start, first + timedelta(days=int(of))
+    made.cycle = {"days": int(of), "counted_from": first}
+    made.about = (midnight(made.starts), midnight(made.ends))
+
+
+def midnight(day: date) -> datetime:
+    """The midnight in UTC with which a day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _one_price(made: Trial, said: Said, case: Case, words: Words, now: datetime) -> None:
+    """One meter and one price; its usage at once, by event, by hour, dated, or in two steps."""
+    tiers = prices.normalized(case.said)
+    model = prices.base_model(words, said, tiers)
+    version = prices.version(model, said, tiers, words)
+    usage = None if said.has("usage_by_unit") else number(case.said.get("usage", "0"))
+    more: dict[str, Any] = {}
+    if model == "capacity":
+        more = {"aggregation": "max", "dimensions": ["unit"]}
+        for unit, quantity in (said.take("usage_by_unit") or {}).items():
+            made.event("usage", made.about[0] + HOUR, number(quantity), properties={"unit": unit})
+    elif model == "percentage" and (events := _event_values(said, usage or ZERO, version)) is not None:
+        more = {"keep_events": True}
+        for place, value in enumerate(events):
+            made.event("usage", made.about[0] + HOUR + timedelta(seconds=place), value)
+    elif said.has("bucket_values", "window_values"):
+        version["each"] = "hour"
+        if said.has("bucket_values"):
+            more = {"aggregation": "bucketed_max", "bucket": "hour"}
+        values = said.take("bucket_values") or said.take("window_values")
+        if made.about[0] + len(values) * HOUR > made.about[1]:
+            raise NotApplicable("there are more windows than hours in the period")
+        for place, value in enumerate(values):
+            made.event("usage", made.about[0] + place * HOUR, number(value))
+    elif said.has("events"):
+        _dated(made, said, now)
+    elif said.has("event_values"):
+        for place, value in enumerate(said.take("event_values")):
+            made.event("usage", made.about[0] + HOUR + timedelta(seconds=place), number(value))
+    elif said.number("pre_line_usage"):
+        _in_two_steps(made, said, usage or ZERO)
+    elif usage and not said.number("previous_billed"):
+        made.event("usage", made.about[0] + HOUR, usage)
+    said.take("running_total"), said.take("events_count")  # of prices that treat all events alike, told for information
+    meter = made.meter("usage", **more)
+    made.phases[0].prices = [made.price("price", meter, version)]
+    billed = said.number("previous_billed")
+    if billed and len(made.phases) == 1:
+        _billed_before(made, meter, version, billed, usage or ZERO)
+
+
+def _billed_before(made: Trial, meter: str, version: dict[str, Any], billed: Decimal, usage: Decimal) -> None:
+    """An amount that was billed, of no usage that is said: the price was that amount then, and is corrected."""
+    made.ends = None
+    before = {"model": "graduated", "tiers": [{"flat_amount": billed}]}
+    made.phases = [
+        Phase(prices=[made.price("price", meter, before)]),
+        Phase(prices=[made.price("price", meter, version)]),
+    ]
+    if usage:
+        made.event("usage", made.about[0] + HOUR, usage)
+
+
+def _event_values(said: Said, usage: Decimal, version: Mapping[str, Any]) -> list[Decimal] | None:
+    """What each event brought: as listed, or as far as the running total and the number of events tell.
+
+    What comes after the running total comes with the next event. None where nothing tells events apart, and nothing
+    needs them apart.
+    """
+    values, running, count = said.take("event_values"), said.take("running_total"), said.number("events_count")
+    if values is not None:
+        return [number(value) for value in values]
+    if not {"free_events", "free_amount", "minimum_per_event", "maximum_per_event", "fixed_per_event"} & set(version):
+        return None
+    totals = [number(value) for value in running or []]
+    found = [total - before for total, before in zip(totals, [ZERO, *totals], strict=False)]
+    rest = usage - (totals[-1] if totals else ZERO)
+    missing = int(count) - len(found) if count is not None else int(bool(rest))
+    if missing < 0 or (rest and not missing):
+        raise NotApplicable("the running total doesn't lead to the usage")
+    return found + ([rest] + [ZERO] * (missing - 1) if missing else [])
+
+
+def _in_two_steps(made: Trial, said: Said, usage: Decimal) -> None:
+    """Usage that was billed before, and the line that comes next: what came late about a period that was final."""
+    made.ends = None
+    before = said.number("pre_line_usage") or ZERO
+    if before:
+        made.event("usage", made.about[0] + HOUR, before)
+    made.phases.append(Phase())
+    if usage:
+        made.event("usage", made.about[0] + 2 * HOUR, usage)
+
+
+def _dated(made: Trial, said: Said, now: datetime) -> None:
+    """Events on days, in a period of days, moved on by leap years where they are too old to land."""
+    said_events, period = said.take("events"), said.fields.get("period")
+    days = [date.fromisoformat(str(event["date"])) for event in said_events]
+    if isinstance(period, list) and len(period) == 2:
+        start, end = (date.fromisoformat(str(day)) for day in period)
+    else:
+        start, end = min(days).replace(day=1), max(days) + timedelta(days=1)
+    years = leap_years(start, now)
+    made.starts, made.ends = moved(start, years), moved(end, years)
+    made.anchor_day = start.day
+    made.about = (midnight(made.starts), midnight(made.ends))
+    for event, day in zip(said_events, days, strict=True):
+        made.event("usage", midnight(moved(day, years)), number(event["value"]))
+
+
+def leap_years(day: date, now: datetime) -> int:
+    """By how many years, a multiple of four, days are moved on so that landing takes them: the calendar is the same."""
+    years = 0
+    while midnight(moved(day, years)) < now - OLDEST:
+        years += 4
+    return years
+
+
+def moved(day: date, years: int) -> date:
+    """A day some years later."""
+    return day.replace(year=day.year + years)
+
+
+def _units(made: Trial, said: Said, case: Case, words: Words) -> None:
+    """Several units, each with a meter and a price of its own, on one bill."""
+    made.phases[0].prices = []
+    for place, unit in enumerate(said.take("units")):
+        own = Said({**{name: value for name, value in said.fields.items() if name != "units"}, **unit}, " of a unit")
+        own.take("unit"), own.take("tiers")
+        tiers = unit.get("tiers") or prices.normalized(case.said)
+        usage = own.number("usage") or ZERO
+        version = prices.version(prices.base_model(words, own, tiers), own, tiers, words)
+        _over_all(made, version)
+        own.refuse_rest()
+        said.taken |= own.taken
+        if usage:
+            made.event(f"unit-{place}", made.about[0] + HOUR, usage)
+        made.phases[0].prices.append(made.price(f"unit-{place}", made.meter(f"unit-{place}"), version))
+
+
+def _filters(made: Trial, said: Said, case: Case, words: Words) -> None:
+    """Prices for some values of dimensions, and one for all others."""
+    tiers = prices.normalized(case.said)
+    listed = said.take("filters")
+    rest = number(case.said.get("usage", "0"))
+    dimensions: list[str] = []
+    parts: list[dict[str, Any]] = []
+    common = {name: value for name, value in said.fields.items() if name != "filters"}
+    for place, part in enumerate(listed):
+        own = Said({**common, **part}, " of a filter")
+        usage = own.number("usage") or ZERO
+        match = {
+            name: str(value) for name, value in part.items() if name not in ("usage", "unit_price", "tiers", "amount")
+        }
+        for name in (*match, "tiers", "amount", "default_unit_price"):
+            own.take(name)
+        own_tiers = part.get("tiers") or tiers
+        version = prices.version(prices.base_model(words, own, own_tiers), own, own_tiers, words)
+        _over_all(made, version)
+        own.refuse_rest()
+        said.taken |= own.taken
+        dimensions += [name for name in match if name not in dimensions]
+        rest -= usage
+        if usage:
+            made.event("usage", made.about[0] + HOUR + timedelta(seconds=place), usage, properties=match)
+        parts.append(made.price(f"filter-{place}", f"{made.key}/usage", version, match=match))
+    if said.has("default_unit_price") or rest:
+        version = prices.version(prices.base_model(words, said, tiers), said, tiers, words)
+        _over_all(made, version)
+        parts.append(made.price("others", f"{made.key}/usage", version))
+        if rest:
+            made.event("usage", made.about[0] + HOUR, rest)
+    made.meter("usage", dimensions=dimensions)
+    made.phases[0].prices = parts
+
+
+def _groups(made: Trial, said: Said, case: Case, words: Words) -> None:
+    """Usage of each group is priced by itself."""
+    tiers = prices.normalized(case.said)
+    dimensions = [str(name) for name in said.take("group_by") or []]
+    groups = said.take("groups")
+    dimensions = dimensions or sorted({name for group in groups for name in group if name not in ("usage", "amount")})
+    version = {**prices.version(prices.base_model(words, said, tiers), said, tiers, words), "group_by": dimensions}
+    for place, group in enumerate(groups):
+        own = Said(dict(group), " of a group")
+        properties = {name: str(own.take(name)) for name in dimensions if group.get(name) is not None}
+        usage = own.number("usage") or ZERO
+        own.take("amount")
+        own.refuse_rest()
+        made.event("usage", made.about[0] + HOUR + timedelta(seconds=place), usage, properties=properties)
+    meter = made.meter("usage", dimensions=dimensions)
+    made.phases[0].prices = [made.price("price", meter, version)]
+
+
+def _over_all(made: Trial, version: dict[str, Any]) -> None:
+    """What stands around several prices together stands around their plan."""
+    for name in ("commitment_units", "free_units"):
+        if name in version:
+            raise NotApplicable(f"{name} over several prices together are not offered")
+    if "commitment_amount" in version:
+        for name in ("commitment_amount", "overage_factor", "true_up"):
+            made.terms[name] = version.pop(name)
+    for name in ("minimum_amount", "maximum_amount"):
+        if name in version:
+            made.terms[name] = version.pop(name)
+
+
+def _trued_up(made: Trial, said: Said) -> None:
+    """A fee, or usage that came to an amount, and a minimum: what is missing is a line of its own, prorated by day."""
+    minor = Decimal(1).scaleb(-EXPONENTS[made.currency])
+    said.take("rounding")  # each component is rounded by itself, as the product does
+    if said.has("commitment_cents"):
+        commitment = (said.number("commitment_cents") or ZERO) * minor
+        fee = (said.number("plan_fee_cents") or ZERO) * minor
+        version: dict[str, Any] = {"model": "flat", "tiers": [{"flat_amount": fee}], "minimum_amount": commitment}
+        meter = made.meter("usage")
+    else:
+        fees = said.number("usage_fee_cents")
+        minimum = said.number("min_amount_cents")
+        if fees is None or minimum is None:
+            raise NotApplicable("nothing says what the usage came to, or what the minimum is")
+        version = {"model": "dynamic", "minimum_amount": minimum * minor}
+        meter = made.meter("usage")
+        made.event("usage", made.about[0] + HOUR, fees * minor)
+    made.phases[0].prices = [made.price("price", meter, version)]
+
+
+@dataclass
+class _Expectation:
+    """What a case expects, and in which unit and how exactly it says so."""
+
+    total: Decimal
+    decimals: int | None
+    """To how many decimals it is rounded; None: it is exact."""
+    minor: bool
+    """Whether it is in the currency's minor unit."""
+    kinds: tuple[str, ...] | None
+    """The kinds of lines that it is about; None: all."""
+    before: Decimal | None
+    """What the case says was billed before."""
+    exponent: int
+    others: dict[str, Decimal]
+    parts: Sequence[Mapping[str, Any]]
+    usage: Decimal | None
+
+    @classmethod
+    def of(cls, case: Case, said: Said, words: Words, currency: str) -> _Expectation:
+        if case.said.get("expected_total") is None:
+            raise NotApplicable("the case says no expected total")
+        decimals = said.number("round")
+        unit = said.take("unit")
+        if unit not in (None, "cents"):
+            raise NotApplicable(f"amounts in {unit} aren't known")
+        others = {}
+        for name in ("expected_cents", "unrounded", "effective_unit_amount", "effective_unit_amount_rounded_2"):
+            value = said.number(name)
+            if value is not None:
+                others[name] = value
+        if decimals is not None and str(said.fields.get("rounding", "half_up")) == "half_up":
+            said.take("rounding")  # of the amount, and the way in which the product rounds
+        usage = case.said.get("usage")
+        return cls(
+            total=number(case.said["expected_total"]),
+            decimals=None if decimals is None else int(decimals),
+            minor=unit == "cents",
+            kinds=("minimum", "true_up") if "trueup" in words else None,
+            before=said.number("previous_billed"),
+            exponent=EXPONENTS[currency],
+            others=others,
+            parts=case.said.get("expected_breakdown") or [],
+            usage=number(usage) if usage is not None and "=" not in str(usage) else None,
+        )
+
+    def judge(self, made: Trial) -> Callable[[Sequence[Reading]], list[Difference]]:
+        """The judge of a trial."""
+        made.not_compared = breakdown.not_compared(self.parts, phases=len(made.phases))
+
+        def judged(readings: Sequence[Reading]) -> list[Difference]:
+            last = readings[-1]
+            before = readings[-2] if len(readings) > 1 else Reading()
+            exact = self._of(last, "total") - self._of(before, "total")
+            billed = self._of(last, "billed") - self._of(before, "billed")
+            got = billed if self.minor or self.decimals == self.exponent else exact
+            if self.minor:
+                got = got.scaleb(self.exponent)
+            elif self.decimals is not None:
+                got = _rounded(got, self.decimals)
+            found = [] if got == self.total else [Difference("total", self.total, got)]
+            if self.before is not None and (was := self._of(before, "billed")) != self.before:
+                found.append(Difference("billed before", self.before, was))
+            found += self._others(exact, billed)
+            if last.quarantined:
+                found.append(Difference("events in quarantine", 0, last.quarantined))
+            return found + (breakdown.differences(self.parts, last, self.exponent) if len(readings) == 1 else [])
+
+        return judged
+
+    def _of(self, reading: Reading, what: str) -> Decimal:
+        amounts = getattr(reading, what)
+        return amounts() if self.kinds is None else sum((amounts(kind=kind) for kind in self.kinds), ZERO)
+
+    def _others(self, exact: Decimal, billed: Decimal) -> list[Difference]:
+        got: dict[str, Decimal] = {"expected_cents": billed.scaleb(self.exponent), "unrounded": exact}
+        if self.usage:
+            got["effective_unit_amount"] = WIDE.divide(exact, self.usage)
+            got["effective_unit_amount_rounded_2"] = _rounded(WIDE.divide(exact, self.usage), 2)
+        return [
+            Difference(name, value, got[name])
+            for name, value in self.others.items()
+            if name in got and got[name] != value
+        ]
+
+
+def _rounded(value: Decimal, decimals: int) -> Decimal:
+    return value.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP, context=WIDE)

@@ -47,8 +47,8 @@ def _phases(made: Trial, said: Said, case: Case, words: Words) -> None:
     expected: list[Decimal] = []
     for phase in phases:
         usage.append(phase.number("cumulative_usage") or ZERO)
-        total = phase.number("expected_delta_total")
-        expected.append(_of_lines(phase.take("expected_lines") or []) if total is None else total)
+        total, said_lines = phase.number("expected_delta_total"), phase.take("expected_lines") or []
+        expected.append(_of_lines(said_lines) if total is None else total)
         phase.take("note")
         phase.refuse_rest()
     made.meter("usage")

@@ -72,9 +72,9 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     counted("by source", lambda outcome: outcome.case.source)
     failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
     for outcome in failed:
-        title = f"\nfailed: {outcome.case.id} ({outcome.case.model}) {outcome.case.said.get('title') or ''}"
+        typer.echo(f"\nfailed: {outcome.case.id} ({outcome.case.model}) {outcome.case.said.get('title') or ''}")
         rows = [(found.what, plain(found.expected), plain(found.got)) for found in outcome.differences]
-        table(rows or [("", "", outcome.reason)], headers=("", "expected", "got"), title=title)
+        table(rows or [("", "", outcome.reason)], headers=("", "expected", "got"))
         table(
             (
                 (
@@ -88,4 +88,5 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         )
     apart = [outcome for outcome in outcomes if outcome.status is Status.NOT_APPLICABLE]
     if apart:
-        table(((outcome.case.id, outcome.case.model, outcome.reason) for outcome in apart), title="\nnot applicable")
+        typer.echo("\nnot applicable:")
+        table((outcome.case.id, outcome.case.model, outcome.reason) for outcome in apart)

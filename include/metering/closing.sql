@@ -64,10 +64,11 @@ RETURNING team_id, currency, total;
 -- Keeps the lines of the bills that were just kept.
 INSERT INTO billing.finalized_bill_lines (
     team_id, subscription_key, period_start, line_key, kind, about_period_start, meter_id, price_version_id,
-    quantity, charge_quantity, amount)
+    quantity, charge_quantity, amount, exact_amount)
 SELECT
     lines.team_id, lines.subscription_key, lines.period_start, lines.line_key, lines.kind, lines.about_period_start,
-    lines.meter_id, lines.price_version_id, lines.quantity, lines.charge_quantity, lines.amount
+    lines.meter_id, lines.price_version_id, lines.quantity, lines.charge_quantity, lines.amount,
+    lines.exact_amount
 FROM marts.fct_bill_lines AS lines
 JOIN billing.finalized_bills AS bills USING (team_id, subscription_key, period_start)
 JOIN billing.billing_periods AS periods USING (team_id, subscription_key, period_start)

@@ -109,7 +109,7 @@ select
     lines.price_version_id,
     lines.quantity,
     lines.charge_quantity,
-    lines.amount as exact_amount,
+    lines.exact_amount,
     lines.amount,
     periods.period_end,
     periods.period_label,

@@ -17,7 +17,8 @@ select
     lines.price_version_id,
     lines.quantity,
     lines.charge_quantity,
-    lines.amount
+    lines.amount,
+    coalesce(lines.exact_amount, lines.amount) as exact_amount
 from {{ source('billing', 'finalized_bill_lines') }} as lines
 inner join {{ source('billing', 'finalized_bills') }} as bills
     on bills.team_id = lines.team_id

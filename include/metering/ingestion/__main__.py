@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -90,8 +92,11 @@ def _application() -> Starlette:
 def _application_of_many() -> Starlette:
     """What one process of several serves: it ends when the first process does, however that ends."""
     logs.set_up()
-    if sys.platform == "linux":
+    first = multiprocessing.parent_process()
+    if sys.platform == "linux" and first is not None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != first.pid:  # it went before it could be asked for
+            sys.exit(1)
     return _application()
 
 

@@ -96,7 +96,7 @@ def test_several_processes_serve_one_port_and_each_may_be_killed(
     # Killed as it is, the first takes those along that it has started: nobody goes on serving unseen.
     left = _servers(first)
     service.kill()
-    _, alive = psutil.wait_procs(left, timeout=30)
+    _, alive = psutil.wait_procs(left, timeout=60)
     assert alive == []
 
 

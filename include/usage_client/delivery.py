@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # These are imported at their first use else: a fork meanwhile leaves the child waiting for the import's lock for ever.
-import encodings.idna  # noqa: F401
+import encodings.idna  # noqa: F401 - so that it is there
 import gzip
 import threading
 import time
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpcore  # noqa: F401
+import httpcore  # noqa: F401 - so that it is there
 import httpx
 
 from usage_client.retry import RETRIED, RetryPolicy

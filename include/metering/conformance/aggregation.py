@@ -167,7 +167,7 @@ def _land(
     start, end = period
     if said.has("fraction"):
         share = Fraction(str(said.take("fraction")))
-        at = end - timedelta(seconds=float(share * int((end - start).total_seconds())))
+        at = end - timedelta(microseconds=round(share * ((end - start) // timedelta(microseconds=1))))
         events = [*events, {"timestamp": at.isoformat(), "value": "1"}]
     persisted, of = said.number("persisted_days"), said.number("period_days")
     if persisted is not None:

@@ -107,6 +107,7 @@ def _text(path: Path) -> str:
                 raise BillingError(f"{path} holds {len(names)} CSV files.", "Give the ECB's zip, which holds one.")
             with archive.open(names[0]) as member:
                 return _decoded(path, member.read(LARGEST + 1))
+    # zipfile raises the last two for a compression that it doesn't know, and for what needs a password.
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BillingError(f"{path} can't be read: {reason}.", "Give a CSV or zip of the ECB's.") from error

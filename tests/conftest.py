@@ -7,6 +7,7 @@ import itertools
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,10 @@ from metering.processes.ports import free_port
 for _name in [*os.environ]:
     if _name.startswith("BILLING_") or _name in ("DATABASE_URL", "AIRFLOW_DATABASE_URL", "STRIPE_API_KEY"):
         del os.environ[_name]
+
+# A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count()
 

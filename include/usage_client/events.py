@@ -27,11 +27,15 @@ def prepare(
 ) -> tuple[str, bytes]:
     """The key of an event, and the event as the service takes it: a line of JSON, without its end.
 
-    A missing time is now; a missing key is derived from all the rest. Raises TypeError for a quantity in floating
-    point, which has lost what was counted, and for what is no JSON; ValueError for a naive time, numbers that are not
-    finite and half characters. All of that is said of the event itself: in a batch, it would spoil those around it.
+    A missing key is derived from all the rest. A missing time is now: the time of the fact where the key is derived;
+    where a key is given, only when it was observed, so that a process that repeats it later contradicts nothing.
+
+    Raises TypeError for a quantity in floating point, which has lost what was counted, and for what is no JSON;
+    ValueError for a naive time, numbers that are not finite and half characters. All of that is said of the event
+    itself: in a batch, it would spoil those around it.
     """
-    made: Event = {"event": event, "quantity": _text(quantity), "time": rfc3339(time)}
+    known = "time" if time is not None or not idempotency_key else "observed_at"
+    made: Event = {"event": event, "quantity": _text(quantity), known: rfc3339(time)}
     if team is not None:
         made["team"] = team
     if unit is not None:

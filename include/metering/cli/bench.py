@@ -17,6 +17,8 @@ EXAMPLES = [
     "./billing bench ingest --seconds 10 --json > ingest.json",
     "./billing bench rate",
     "./billing bench rate --events 100000 --teams 500",
+    "./billing bench client",
+    "./billing bench client --calls 2000 --json",
 ]
 
 app = typer.Typer(
@@ -67,7 +69,7 @@ def ingest(
     _show(results)
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[3:]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[3:5]))
 def rate(
     events: Annotated[int, typer.Option(min=1_000, help="New events of an increment.")] = 2_000_000,
     teams: Annotated[int, typer.Option(min=1, help="Teams whose bills are made.")] = 10_000,
@@ -105,6 +107,42 @@ def rate(
         ),
         headers=("", "", "seconds", "beside", "a second", "target", ""),
     )
+
+
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[5:]))
+def client(
+    calls: Annotated[int, typer.Option(min=100, help="Calls of each way.")] = 20_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure what metering costs the application that does it, in microseconds a call.
+
+    Each way of the client library (track, also in an event loop, both kinds of middleware, the decorator, the context
+    manager), with the service answering and with the service away. Fails where a call costs 50 microseconds or more
+    with the service away. It takes half a minute and needs nothing but this process and a stand-in for the service.
+    """
+    from dataclasses import asdict
+
+    from metering.cli.console import say, table
+    from usage_client import bench
+
+    costs = bench.measure(calls, lambda cost: say(f"{cost.way}, service {cost.service}: {cost.mean:.1f} µs"))
+    if as_json:
+        print(json.dumps({"processors": os.cpu_count(), "results": [asdict(cost) for cost in costs]}, indent=2))
+    else:
+        table(
+            (
+                (
+                    *(cost.way, cost.service),
+                    *(f"{value:,.1f}" for value in (cost.cpu, cost.mean, cost.p50, cost.p99, cost.worst)),
+                    f"{cost.dropped:,}",
+                )
+                for cost in costs
+            ),
+            headers=("call", "service", "processor µs", "mean µs", "p50 µs", "p99 µs", "worst µs", "dropped"),
+        )
+    say(bench.verdict(costs))
+    if any(cost.too_dear for cost in costs):
+        raise typer.Exit(1)
 
 
 def _show(results: list[Result]) -> None:

@@ -19,6 +19,7 @@ from metering.files.content import Content, Damaged
 from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
 from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
+from metering.ingestion import repeats
 from metering.ingestion.body import decode_event
 from metering.ingestion.events import Event, Malformed, Plain
 
@@ -104,6 +105,8 @@ def _whole_events(piece: Piece) -> Batch:
     plain: list[Plain] | None = None
     try:
         plain = _line_plains(piece.content)
+        if not repeats.none_among(piece.content, plain, lines=True):
+            plain = None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         plain = None
     if plain is not None and len(plain) != sum(1 for line in piece.content.split(b"\n") if line.strip()):

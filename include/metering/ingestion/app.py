@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -14,15 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from metering.ingestion import health, reference, tracking
 from metering.ingestion.access import ANYBODY
-from metering.ingestion.events import Unreadable
+from metering.ingestion.express import Express
 from metering.ingestion.headers import header
-from metering.ingestion.logs import log
 from metering.ingestion.metrics import Metrics
 from metering.ingestion.operations import Operation
-from metering.ingestion.queue import QueueFull
+from metering.ingestion.refusals import refusal_of
 from metering.ingestion.replies import Refusal
 from metering.ingestion.service import Service
-from metering.ingestion.worker import RETRY_AFTER, Unavailable
 from metering.quarantine import rooms as quarantine
 from metering.reading.rooms import aggregation, events, periods, reports
 
@@ -42,10 +42,16 @@ def create_app(url: str, *, max_waiting: int | None = None, metrics: Metrics | N
     async def nowhere(_: Request, __: Exception) -> Response:
         return _told(service, Refusal(404, "no_such_route", "There is no such path; see /openapi.json."))
 
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with service.lifespan(app):
+            # What the server hands on to each connection: see `protocol.BoundedHttp`.
+            yield {"express": Express(service)}
+
     app = Starlette(
         routes=[Route(path, _Path(service, found)) for path, found in by_path.items()],
         exception_handlers={404: nowhere},
-        lifespan=service.lifespan,
+        lifespan=lifespan,
     )
     # A redirect to the path without its slash would be made of the Host header, which anybody can write.
     app.router.redirect_slashes = False
@@ -73,7 +79,7 @@ class _Path:
         except ClientDisconnect:
             return  # nobody is there to be told
         except Exception as error:
-            refusal = _refusal(error)
+            refusal = refusal_of(error)
             response = _told(self._service, refusal)
         await response(scope, receive, send)
         metrics = self._service.metrics
@@ -91,22 +97,6 @@ class _Path:
         if operation.scope is not None:
             access = await self._service.door.admit(header(request, "authorization"), operation.scope)
         return await operation.handler(self._service, request, access)
-
-
-def _refusal(error: Exception) -> Refusal:
-    match error:
-        case Refusal():
-            return error
-        case Unreadable():
-            return Refusal(400, "unreadable_body", error.message, position=error.position)
-        case QueueFull():
-            message = "Too many events wait for their commit; nothing of this request was kept. Send it again."
-            return Refusal(429, "queue_full", message, retry_after=1)
-        case Unavailable():
-            message = "The database can't be reached. Send the request again: what was already kept counts once."
-            return Refusal(503, "unavailable", message, retry_after=RETRY_AFTER)
-    log(logging.ERROR, "unexpected_error", error=error)
-    return Refusal(500, "internal_error", "This is our mistake, and it is in our log. Sending it again is safe.")
 
 
 def _told(service: Service, refusal: Refusal) -> Response:

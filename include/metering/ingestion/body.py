@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from metering.ingestion import repeats
 from metering.ingestion.events import Event, Malformed, Plain, Unreadable
 from metering.ingestion.splitting import split_list
 
@@ -28,8 +29,6 @@ MAX_BYTES = 32 * 1024 * 1024
 """Of a body, compressed or not."""
 
 _one_event = msgspec.json.Decoder(Event, float_hook=Decimal).decode
-_line_events = msgspec.json.Decoder(Event, float_hook=Decimal).decode_lines
-_many_events = msgspec.json.Decoder(list[Event], float_hook=Decimal).decode
 _one_plain = msgspec.json.Decoder(Plain, float_hook=Decimal).decode
 _line_plains = msgspec.json.Decoder(Plain, float_hook=Decimal).decode_lines
 _many_plains = msgspec.json.Decoder(list[Plain], float_hook=Decimal).decode
@@ -66,18 +65,25 @@ class Body:
         """Decode a body, JSON lines or JSON; raises `Unreadable`."""
         if lines:
             try:
-                return cls(body, lines=True, plain=bounded(_line_plains(body)))
+                events = bounded(_line_plains(body))
+                if repeats.none_among(body, events, lines=True):
+                    return cls(body, lines=True, plain=events)
             except Broken:
-                return cls(body, lines=True, texts=[*bounded(_split_lines(body))])
+                pass
+            return cls(body, lines=True, texts=[*bounded(_split_lines(body))])
         start = body.lstrip()[:1]
         if start == b"{":
             try:
                 if len(body) <= MAX_EVENT_BYTES:
-                    return cls(b"[" + body + b"]", lines=False, plain=[_one_plain(body)])
+                    one = [_one_plain(body)]
+                    plain = one if repeats.none_among(body, one) else None
+                    return cls(b"[" + body + b"]", lines=False, plain=plain, texts=[body])
             except Broken:
                 pass
             try:
-                body = bytes(_envelope(body).events)
+                whole, body = body, bytes(_envelope(body).events)
+                if repeats.colons(whole) > repeats.colons(body) + 1:
+                    raise Unreadable("The list named events is there twice.")
             except msgspec.ValidationError:  # another object: one event
                 if len(body) > MAX_EVENT_BYTES:
                     raise Unreadable(f"The event takes {len(body)} bytes; {MAX_EVENT_BYTES} are allowed.") from None
@@ -89,9 +95,12 @@ class Body:
         elif start != b"[":
             raise Unreadable('The body is neither an event, a list of events, nor {"events": [...]}.', 0)
         try:
-            return cls(body, lines=False, plain=bounded(_many_plains(body)))
+            events = bounded(_many_plains(body))
+            if repeats.none_among(body, events):
+                return cls(body, lines=False, plain=events)
         except Broken:
-            return cls(body, lines=False, texts=split_list(body, MAX_EVENTS))
+            pass
+        return cls(body, lines=False, texts=split_list(body, MAX_EVENTS))
 
     def __len__(self) -> int:
         return len(self._texts()) if self.plain is None else len(self.plain)
@@ -99,10 +108,7 @@ class Body:
     @property
     def events(self) -> Sequence[Event | Malformed]:
         """Each event, decoded in full."""
-        try:
-            return _line_events(self._text) if self._lines else _many_events(self._text)
-        except Broken:
-            return [decode_event(text) for text in self._texts()]
+        return [decode_event(text) for text in self._texts()]
 
     @property
     def holds_escapes(self) -> bool:
@@ -130,7 +136,9 @@ class Body:
 def decode_event(text: bytes) -> Event | Malformed:
     """Decode one event; what is wrong with it is told by a code, a field and a sentence."""
     try:
-        return _one_event(text)
+        event = _one_event(text)
+        twice = repeats.first(text)
+        return event if twice is None else said_twice(twice)
     except msgspec.ValidationError as error:
         return misshapen(str(error))
     except UnicodeDecodeError:
@@ -141,16 +149,23 @@ def decode_event(text: bytes) -> Event | Malformed:
         return Malformed("invalid_json", None, f"The event is not JSON: {_sentence(error)}")
 
 
-def decode_object(text: bytes) -> dict[str, Any] | Malformed:
-    """Decode one JSON object of any fields, its numbers exactly."""
+def decode_object(text: bytes, *, last: bool = False) -> dict[str, Any] | Malformed:
+    """Decode one JSON object of any fields, its numbers exactly; with `last`, the last of what it says twice."""
     try:
-        return _any_object(text)
+        found = _any_object(text)
+        twice = None if last else repeats.first(text)
+        return found if twice is None else said_twice(twice)
     except msgspec.ValidationError:
         return Malformed("invalid_json", None, "The line is not a JSON object.")
     except UnicodeDecodeError:
         return Malformed("invalid_encoding", None, "The line is not UTF-8.")
     except (RecursionError, msgspec.DecodeError) as error:
         return Malformed("invalid_json", None, f"The line is not JSON: {_sentence(error)}")
+
+
+def said_twice(field: str) -> Malformed:
+    """Tell that an object says a field twice."""
+    return Malformed("repeated_field", field, f"The field {field[:80]!r} is there twice; which one is meant?")
 
 
 def _any_keys(body: bytes) -> set[str]:

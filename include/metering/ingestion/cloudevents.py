@@ -25,7 +25,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, unreadable
+from metering.ingestion import repeats
+from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, unreadable
 from metering.ingestion.events import ONE, Event, Malformed, Unreadable
 from metering.ingestion.splitting import split_list
 
@@ -105,7 +106,9 @@ def single(body: bytes) -> CloudEvents:
 def batch(body: bytes) -> CloudEvents:
     """Decode a JSON array of CloudEvents, which may be empty; raises `Unreadable`."""
     try:
-        return CloudEvents([_event(event) for event in bounded(_many(body))], body, many=True)
+        events = bounded(_many(body))
+        if repeats.first(body) is None:
+            return CloudEvents([_event(event) for event in events], body, many=True)
     except _NOT_JSON:
         pass  # then one by one
     return CloudEvents([decode(event) for event in split_list(body, MAX_EVENTS)], body, many=True)
@@ -144,7 +147,8 @@ def binary(headers: Iterable[tuple[bytes, bytes]], content_type: str | None, bod
 def decode(text: bytes) -> Event | Malformed:
     """Decode one CloudEvent in JSON; what is wrong with it is told by a code, a field and a sentence."""
     try:
-        return _event(_one(text))
+        event, twice = _one(text), repeats.first(text)
+        return _event(event) if twice is None else said_twice(twice)
     except msgspec.ValidationError as error:
         return misshapen(str(error))
     except _NOT_JSON as error:
@@ -169,7 +173,10 @@ def _event(said: CloudEvent) -> Event | Malformed:
         if usage is not None:
             return Malformed("invalid_data", "data", "A CloudEvent has data or data_base64, not both.")
         try:
-            usage = _usage(base64.b64decode(said.data_base64, validate=True))
+            sent = base64.b64decode(said.data_base64, validate=True)
+            usage, twice = _usage(sent), repeats.first(sent)
+            if twice is not None:
+                return said_twice(f"data.{twice}")
         except msgspec.ValidationError as error:
             return misshapen(str(error))
         except _NOT_JSON as error:

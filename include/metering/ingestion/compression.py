@@ -9,7 +9,7 @@ from typing import Protocol
 from backports import zstd
 
 from metering.ingestion.body import MAX_BYTES
-from metering.ingestion.events import Unreadable
+from metering.ingestion.events import TooLarge, Unreadable
 
 MAX_MEMBERS = 1024
 """Members of gzip, or frames of zstd, that one body may have: block-wise gzip of 32 MiB has half as many."""
@@ -37,7 +37,7 @@ ENCODINGS = tuple(_UNPACKERS)
 
 
 def unpack(data: bytes, encoding: str, limit: int = MAX_BYTES) -> bytes:
-    """Unpack `data`, of one or several members or frames, to at most `limit` bytes; raises `Unreadable`.
+    """Unpack `data`, of one or several members or frames, to at most `limit` bytes; raises `Unreadable`, `TooLarge`.
 
     `encoding` is one of `ENCODINGS`.
     """
@@ -59,7 +59,7 @@ def unpack(data: bytes, encoding: str, limit: int = MAX_BYTES) -> bytes:
             parts.append(part)
             room -= len(part)
             if room < 0:
-                raise Unreadable(f"The body unpacks to more than {limit} bytes.")
+                raise TooLarge(f"The body unpacks to more than {limit} bytes.")
             rest = b""
             if unpacker.eof:
                 rest, unpacker = unpacker.unused_data, None

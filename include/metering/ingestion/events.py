@@ -27,6 +27,10 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     A field that is not known is an error and not ignored: a misspelt `quantity` must not silently become 1. JSON
     numbers are decoded to Decimal from their text, never through a float.
+
+    `observed_at` is for who does not know when it happened, only when they came to know of it: it stands in for `time`
+    where that is missing, and is no part of what the event says, so that sending it again later says the same. The
+    name and the rule are those of OpenTelemetry's ObservedTimestamp (Logs Data Model).
     """
 
     event: str
@@ -37,9 +41,10 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     time: str | None = None
     subject: str | None = None
     properties: dict[str, Any] = {}
+    observed_at: str | None = None
 
 
-class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Plain(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One usage event, decoded as far as it takes to land most of them; see `Event` for what it means.
 
     What decodes to an `Event` decodes to this, though not the other way round.
@@ -47,12 +52,13 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     event: str
     team: str | None = None
-    quantity: Any = "1"
+    quantity: Any = ONE
     unit: str | None = None
     idempotency_key: str | None = None
     time: str | None = None
     subject: str | None = None
     properties: msgspec.Raw = msgspec.Raw()
+    observed_at: str | None = None
 
 
 class Malformed(msgspec.Struct, gc=False):
@@ -159,6 +165,10 @@ class Unreadable(Exception):
         super().__init__(message)
         self.message = message
         self.position = position
+
+
+class TooLarge(Unreadable):
+    """What was sent, or what it unpacks to, has more bytes than are taken; in parts it would do."""
 
 
 to_json = msgspec.json.Encoder(decimal_format="number", order="sorted").encode

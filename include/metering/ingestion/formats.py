@@ -13,7 +13,7 @@ from metering.ingestion.replies import Refusal
 JSON = "application/json"
 LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines")
 # What `curl -d` says of everything, and what says nothing.
-_PRESUMED_JSON = ("", JSON, "application/x-www-form-urlencoded")
+PRESUMED_JSON = ("", JSON, "application/x-www-form-urlencoded")
 
 
 def read_events(request: Request, text: bytes) -> Body | CloudEvents:
@@ -27,7 +27,7 @@ def read_events(request: Request, text: bytes) -> Body | CloudEvents:
         headers: list[tuple[bytes, bytes]] = request.scope["headers"]
         if [1 for name, _ in headers if name[:3] == b"ce-"]:
             return cloudevents.binary(headers, given, text)
-        if kind in _PRESUMED_JSON:
+        if kind in PRESUMED_JSON:
             return Body.parse(text)
         if kind in LINES:
             return Body.parse(text, lines=True)

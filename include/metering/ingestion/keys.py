@@ -47,9 +47,9 @@ class Limit:
         return cls(per_second, burst)
 
 
-def key_digest(key: str) -> bytes:
+def key_digest(key: str | bytes) -> bytes:
     """The SHA-256 under which a key is stored. A key is 256 random bits, so a fast hash is enough."""
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode() if isinstance(key, str) else key).digest()
 
 
 def looks_like_a_key(text: str) -> bool:

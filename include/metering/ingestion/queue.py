@@ -45,9 +45,14 @@ class GroupCommit:
         self.waiting = 0
         """Events of requests that are neither committed nor failed."""
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing more can wait."""
+        return self.waiting >= self._max_waiting
+
     def check_room(self) -> None:
         """Raise `QueueFull` where nothing more can wait, before any work is done on a request."""
-        if self.waiting >= self._max_waiting:
+        if self.full:
             raise QueueFull
 
     async def land(self, events: Sorted) -> list[Reject]:
@@ -55,6 +60,10 @@ class GroupCommit:
 
         Raises `QueueFull` or `Unavailable`.
         """
+        return await self.enqueue(events)
+
+    def enqueue(self, events: Sorted) -> asyncio.Future[list[Reject]]:
+        """Begin to `land`; raises `QueueFull`."""
         count = len(events)
         if self.waiting and self.waiting + count > self._max_waiting:
             raise QueueFull
@@ -62,12 +71,13 @@ class GroupCommit:
         self.waiting += count
         self._requests.append((events, done))
         self._queued += count
+        done.add_done_callback(lambda _: self._leave(count))
         # Not at once: what else has arrived by now goes with it.
         asyncio.get_running_loop().call_soon(self._begin)
-        try:
-            return await done
-        finally:
-            self.waiting -= count
+        return done
+
+    def _leave(self, count: int) -> None:
+        self.waiting -= count
 
     async def run(self) -> None:
         """Land what arrives until cancelled."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from metering.ingestion import binary, times
+from metering.ingestion import binary, repeats, times
 from metering.ingestion.events import MAX_KEY, Decoded, Plain, Rejected, derived_key, plain_decimal, to_json
 from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount, Form, Memory, Properties
@@ -66,13 +66,15 @@ def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable
         if properties is None or (escapes and _suspicious(key, subject)):
             careful(index)
             continue
-        if event.time is None:
-            if key is None:
-                careful(index)
-                continue
-            said, moment = "null", judge.arrived
-        elif earliest <= moment <= latest:
+        if event.time is None and event.observed_at is None:
+            moment = judge.arrived
+        elif not earliest <= moment <= latest:
+            careful(index)
+            continue
+        if event.time is not None:
             said = str(moment)
+        elif key is not None:
+            said = "null"
         else:
             careful(index)
             continue
@@ -108,9 +110,10 @@ def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable
 
 
 def _moments(judge: Judge, events: Sequence[Plain]) -> list[int]:
+    given = [event.observed_at if event.time is None else event.time for event in events]
     if len(events) >= AT_ONCE:
-        return times.read([event.time for event in events])
-    return [times.UNREAD if event.time is None else judge.try_moment(event.time) for event in events]
+        return times.read(given)
+    return [times.UNREAD if time is None else judge.try_moment(time) for time in given]
 
 
 def _suspicious(key: str | None, subject: str | None) -> bool:
@@ -143,7 +146,10 @@ def _amount(memory: Memory, sent: str | int) -> Amount | None:
 
 def _properties(judge: Judge, name: str, form: Form, sent: bytes) -> Properties | None:
     try:
-        text = judge.properties(_object(sent) if sent else {}, judge.catalog.events[name])
+        said = _object(sent) if sent else {}
+        if sent and not repeats.none_in(sent, said) and repeats.first(sent):
+            return None
+        text = judge.properties(said, judge.catalog.events[name])
     except (Rejected, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     properties = Properties(text.decode(), binary.field(b"\x01" + text))

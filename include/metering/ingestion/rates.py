@@ -39,6 +39,11 @@ class Bucket:
         """Whether nothing was taken that has not come back: then nobody needs to remember it."""
         return self._fill() >= self.rate.burst
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody may come in now."""
+        return self._fill() < 1
+
     def enter(self) -> None:
         """Take one; raises `Refusal` (429, with the seconds to wait) where less is left."""
         if self._fill() < 1:

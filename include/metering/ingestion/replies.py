@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-_to_json = msgspec.json.Encoder().encode
+to_json = msgspec.json.Encoder().encode
 
 
 class Refusal(Exception):
@@ -57,4 +57,4 @@ class ProblemReply(msgspec.Struct):
 
 def json_reply(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Reply with anything that msgspec writes as JSON: structs, dictionaries; decimals and times become strings."""
-    return Response(_to_json(content), status, headers, media_type="application/json")
+    return Response(to_json(content), status, headers, media_type="application/json")

@@ -76,6 +76,10 @@ class Service:
                     self._catalog = await self.reader.run(lambda landing: Catalog.load(landing.connection))
         return self._catalog
 
+    def catalog_now(self, max_age: float) -> Catalog | None:
+        """The same, where it is at hand."""
+        return self._catalog if self._catalog is not None and self._catalog.age <= max_age else None
+
     async def obstacle(self) -> str | None:
         """Why events can't be committed, or None where they can, as of a second ago at most."""
         async with self._proving:

@@ -176,6 +176,12 @@ EVENT: dict[str, Any] = {
             "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
             "description": "Up to 16 KiB as JSON.",
         },
+        "observed_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "Where `time` is not known: when the sender came to know of it. It stands in for `time` and "
+            "is no part of the content: with the same key and another `observed_at`, the first stands.",
+        },
     },
 }
 EVENTS: dict[str, Any] = {"type": "array", "maxItems": MAX_EVENTS, "items": EVENT}

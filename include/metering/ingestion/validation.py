@@ -9,6 +9,7 @@ unknown_field, missing_event, invalid_<field>. Landing adds conflict and unstora
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,6 +43,8 @@ MAX_PROPERTIES = 16 * 1024
 
 # Times are handled as UTC without a zone attached, which takes a third of the time.
 _EPOCH = datetime(2000, 1, 1)
+_UNIX_TO_2000 = 946_684_800_000_000  # microseconds
+_AHEAD = MAX_AHEAD // timedelta(microseconds=1)
 _YEAR = 31_556_952_000_000  # microseconds of a mean year
 # The date and time to the microsecond, digits beyond it, the zone.
 _RFC3339 = re.compile(
@@ -61,9 +64,9 @@ class Judge:
         self.catalog = catalog
         self.team_id = team_id
         self.team_key = team_key
-        self.arrived = microseconds(datetime.now(UTC).replace(tzinfo=None))
+        self.arrived = time.time_ns() // 1_000 - _UNIX_TO_2000
         """Now, in microseconds since 2000-01-01 UTC."""
-        self.latest = self.arrived + MAX_AHEAD // timedelta(microseconds=1)
+        self.latest = self.arrived + _AHEAD
         self.earliest = self.arrived - MAX_AGE_YEARS * _YEAR
 
     def sort(self, events: Sequence[Event | Malformed], origin: Origin) -> Sorted:
@@ -117,15 +120,13 @@ class Judge:
         if unit is not None and unit not in listeners.units:
             expected = " or ".join(sorted(listeners.units))
             raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {event.event!r} is measured in {expected}.")
-        moment: int | None = None
+        said, moment = None, self.arrived
         if event.time is not None:
-            moment = self.moment(event.time)
-            if moment > self.latest:
-                raise Rejected("time_too_far_ahead", "time", f"The time {event.time} is more than an hour ahead.")
-            if moment < self.earliest:
-                raise Rejected("time_too_old", "time", f"The time {event.time} is more than {MAX_AGE_YEARS} years ago.")
+            said = moment = self._moment_of("time", event.time)
         elif key is None:
             raise Rejected("missing_time", "time", "An event needs a time or an idempotency key, to be told apart.")
+        elif event.observed_at is not None:
+            moment = self._moment_of("observed_at", event.observed_at)
         subject = event.subject
         if subject is not None and (len(subject) > MAX_KEY or "\0" in subject):
             raise Rejected(
@@ -133,7 +134,7 @@ class Judge:
             )
         properties = self.properties(event.properties, listeners)
 
-        content = content_digest(event.event, amount.text, unit, moment, subject, properties)
+        content = content_digest(event.event, amount.text, unit, said, subject, properties)
         derived = key is None
         if key is None:
             key = derived_key(content)
@@ -151,7 +152,7 @@ class Judge:
             key_derived=derived,
             key_digest=digest(key.encode()),
             content_digest=content,
-            moment=self.arrived if moment is None else moment,
+            moment=moment,
             row=b"".join(row),
         )
 
@@ -174,6 +175,17 @@ class Judge:
             raise Rejected("invalid_quantity", "quantity", f"The quantity {error}.") from None
         memory = self.catalog.memory
         return memory.amounts.get(text) or memory.keep_amount(text, Amount(text, binary.numeric_field(text)))
+
+    def _moment_of(self, field: str, text: str) -> int:
+        try:
+            moment = self.moment(text)
+        except Rejected as rejected:
+            raise Rejected(rejected.reason, field, rejected.message) from None
+        if moment > self.latest:
+            raise Rejected("time_too_far_ahead", field, f"The time {text} is more than an hour ahead.")
+        if moment < self.earliest:
+            raise Rejected("time_too_old", field, f"The time {text} is more than {MAX_AGE_YEARS} years ago.")
+        return moment
 
     def moment(self, text: str) -> int:
         """A time in microseconds since 2000-01-01 UTC; raises `Rejected`."""

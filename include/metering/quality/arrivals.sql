@@ -43,7 +43,8 @@ LEFT JOIN landing.batches AS batches
 GROUP BY bounds.recorded_after, bounds.recorded_until, bounds.earliest;
 
 -- name: batch
--- What arrived, one row a team and event name: how many events, and how many of them that count have something wrong.
+-- What arrived, one row a team and event name: how many events, and how many of them that count have something wrong, in
+-- their quantity or in a property from which a meter takes its value.
 SELECT
     profile.*,
     teams.team_id IS NOT NULL AS team_known,
@@ -58,9 +59,36 @@ FROM (
         count(*) FILTER (WHERE withdrawals.team_id IS NULL AND events.quantity = 'NaN') AS not_a_number,
         count(*) FILTER (WHERE withdrawals.team_id IS NULL AND events.quantity < 0) AS negative,
         count(*) FILTER (
-            WHERE withdrawals.team_id IS NULL AND events.quantity <> 'NaN' AND abs(events.quantity) > %(absurd)s) AS absurd
+            WHERE withdrawals.team_id IS NULL AND events.quantity <> 'NaN' AND abs(events.quantity) > %(absurd)s) AS absurd,
+        count(*) FILTER (WHERE withdrawals.team_id IS NULL AND taken.not_a_number) AS values_not_a_number,
+        count(*) FILTER (WHERE withdrawals.team_id IS NULL AND taken.negative) AS negative_values,
+        count(*) FILTER (WHERE withdrawals.team_id IS NULL AND taken.absurd) AS absurd_values
     FROM landing.usage_events AS events
     LEFT JOIN landing.event_withdrawals AS withdrawals USING (team_id, occurred_at, key_digest)
+    LEFT JOIN (
+        SELECT DISTINCT event_name FROM billing.meters
+        WHERE value_property IS NOT NULL AND aggregation NOT IN ('count', 'unique_count')
+    ) AS valued USING (event_name)
+    LEFT JOIN LATERAL (
+        SELECT
+            bool_or(value.said IS NOT NULL AND value.number IS NULL) AS not_a_number,
+            bool_or(value.number < 0 AND NOT meters.allow_negative) AS negative,
+            bool_or(abs(value.number) > %(absurd)s) AS absurd
+        FROM billing.meters AS meters
+        CROSS JOIN LATERAL (
+            SELECT
+                events.properties ->> meters.value_property AS said,
+                CASE
+                    WHEN events.properties ->> meters.value_property ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$'
+                        THEN (events.properties ->> meters.value_property)::numeric
+                END AS number
+        ) AS value
+        WHERE valued.event_name IS NOT NULL AND meters.event_name = events.event_name
+            AND meters.value_property IS NOT NULL AND meters.aggregation NOT IN ('count', 'unique_count')
+            AND NOT EXISTS (
+                SELECT FROM jsonb_each(meters.filters) AS filters (property, allowed)
+                WHERE NOT coalesce(filters.allowed ? (events.properties ->> filters.property), false))
+    ) AS taken ON true
     WHERE events.recorded_at > %(earliest)s::timestamptz
         AND events.recorded_at <= %(recorded_until)s::timestamptz
         AND events.occurred_at >= %(occurred_from)s::timestamptz
@@ -97,22 +125,23 @@ FROM {batch} AS batch
 WHERE batch.team_known AND NOT batch.metered AND batch.counting > 0
 
 -- name: not_a_number
--- Quantities are not a number.
-SELECT batch.team_id, batch.event_name AS about, batch.not_a_number AS found
+-- Quantities, or the properties that meters take for them, are not a number.
+SELECT batch.team_id, batch.event_name AS about, batch.not_a_number + batch.values_not_a_number AS found
 FROM {batch} AS batch
-WHERE batch.team_known AND batch.not_a_number > 0
+WHERE batch.team_known AND batch.not_a_number + batch.values_not_a_number > 0
 
 -- name: negative_quantity
--- Quantities are below zero, and no meter of these events allows that.
-SELECT batch.team_id, batch.event_name AS about, batch.negative AS found
+-- Quantities, or the properties that meters take for them, are below zero, and no meter of these events allows that.
+SELECT batch.team_id, batch.event_name AS about,
+    batch.negative_values + CASE WHEN batch.may_be_negative THEN 0 ELSE batch.negative END AS found
 FROM {batch} AS batch
-WHERE batch.team_known AND batch.negative > 0 AND NOT batch.may_be_negative
+WHERE batch.team_known AND (batch.negative_values > 0 OR (batch.negative > 0 AND NOT batch.may_be_negative))
 
 -- name: absurd_quantity
--- Quantities are so large that they must be a mistake.
-SELECT batch.team_id, batch.event_name AS about, batch.absurd AS found
+-- Quantities, or the properties that meters take for them, are so large that they must be a mistake.
+SELECT batch.team_id, batch.event_name AS about, batch.absurd + batch.absurd_values AS found
 FROM {batch} AS batch
-WHERE batch.team_known AND batch.absurd > 0
+WHERE batch.team_known AND batch.absurd + batch.absurd_values > 0
 
 -- name: quarantined_share
 -- An unusual share of what was sent could not be counted and is in quarantine.

@@ -17,11 +17,11 @@ def mend(connection: Connection, actor: Actor, entry_id: str, patch: dict[str, A
     """Change fields of a held entry's event by a JSON merge patch (RFC 7396) and return the entry.
 
     A field that the patch does not name stays, the idempotency key included; null removes one. Where what was sent is
-    no JSON object (a broken line), the patch is the whole event. Whether it can count now is found when it is sent
-    again. Raises `NoEntry`, or `Unsuitable` where the entry is not held.
+    no JSON object (a broken line), the patch is the whole event; of a field that it says twice, the last stays. Whether
+    it can count now is found when it is sent again. Raises `NoEntry`, or `Unsuitable` where the entry is not held.
     """
     row, asking = row_of(connection, actor, entry_id)
-    current = decode_object((row["mended_payload"] or row["payload"]).encode())
+    current = decode_object((row["mended_payload"] or row["payload"]).encode(), last=True)
     mended = merge({} if isinstance(current, Malformed) else _nested(current), patch)
     try:
         payload = to_json(mended).decode()

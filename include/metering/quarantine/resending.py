@@ -155,7 +155,7 @@ def _judge(catalog: Catalog, piece: _Piece) -> tuple[Facts, list[Reject]]:
 def _decode(payload: bytes) -> Event | Malformed:
     """Decode what was sent: an event, or a CloudEvent, which says so of itself."""
     if b'"specversion"' in payload:
-        sent = decode_object(payload)
+        sent = decode_object(payload, last=True)
         if isinstance(sent, dict) and "specversion" in sent:
             return cloudevents.decode(payload)
     return decode_event(payload)

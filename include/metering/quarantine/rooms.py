@@ -100,7 +100,8 @@ async def quarantine_mend(service: Service, request: Request, access: Access) ->
     entry_id = Asked(request, ONE).required("id")
     patch = decode_object(await _body(service, request))
     if isinstance(patch, Malformed):
-        raise Unusable("unreadable_body", "The body is not a JSON object: the fields to change, null to remove one.")
+        message = "The body has to be a JSON object of the fields to change, null to remove one."
+        raise Unusable("unreadable_body", f"{message} {patch.message}")
     changes = patch
     return json_reply(await _write(service, lambda connection: mend(connection, _actor(access), entry_id, changes)))
 

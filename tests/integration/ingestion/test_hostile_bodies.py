@@ -241,5 +241,6 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_zip_bomb_is_refused(service: Running, api_key: str, connection: Connection, name: str) -> None:
     reply = track(service, api_key, BOMBS[name], content_encoding=name[:4])
-    assert reply.status_code == 400
+    # 413 tells a sender that smaller parts would do.
+    assert reply.status_code == (413 if name in ("gzip", "gzip of blanks", "zstd") else 400)
     assert landed(connection) == []

@@ -71,6 +71,40 @@ def test_a_brief_reply_lists_only_what_was_not_accepted(service: Running, api_ke
     assert [(one["index"], one["status"]) for one in again["events"]] == [(0, "duplicate")]
 
 
+def test_an_event_sent_again_without_its_time_is_a_duplicate_and_the_first_time_stands(
+    service: Running, api_key: str, connection: Connection
+) -> None:
+    plain = {"team": "acme", "event": "call", "idempotency_key": "a"}
+    observed = {**plain, "idempotency_key": "b", "observed_at": "2026-10-05T12:00:00Z"}
+    later = {**observed, "observed_at": "2026-10-06T12:00:00Z"}
+    cloud = {"specversion": "1.0", "type": "call", "source": "s", "id": "c", "data": {"team": "acme"}}
+    kinds = {"content-type": "application/cloudevents-batch+json"}
+    assert track(service, api_key, [plain, observed]).json()["accepted"] == 2
+    assert track(service, api_key, [cloud], headers=kinds).json()["accepted"] == 1
+    stands = connection.execute("SELECT event_key, occurred_at FROM landing.usage_events").fetchall()
+    assert track(service, api_key, [plain, later, *([later] * 20)]).json()["duplicate"] == 22
+    assert track(service, api_key, [cloud], headers=kinds).json()["duplicate"] == 1
+    assert connection.execute("SELECT event_key, occurred_at FROM landing.usage_events").fetchall() == stands
+    assert {row["occurred_at"].isoformat() for row in stands if row["event_key"] == "b"} == {
+        "2026-10-05T12:00:00+00:00"
+    }
+    # To say a time is to say something else.
+    said = track(service, api_key, {**plain, "time": "2026-10-05T12:00:00Z"}).json()
+    assert said["events"][0]["reason"] == "conflict"
+
+
+def test_what_an_event_says_twice_is_not_guessed_at(service: Running, api_key: str) -> None:
+    twice = [b'"quantity": 1, "quantity": 2', b'"properties": {"a": 1, "a": 2}', b'"unit": null, "\\u0075nit": "call"']
+    broken = [b'{"team": "acme", "event": "call", "idempotency_key": "x", %b}' % fields for fields in twice]
+    body = b"[%b]" % b",".join([json.dumps(event("a")).encode(), *broken])
+    for sent, headers in ((body, {}), (b"\n".join([*broken]), {"content-type": "application/x-ndjson"})):
+        said = track(service, api_key, sent, headers=headers).json()["events"]
+        found = [(one["reason"], one["field"]) for one in said if one["status"] == "quarantined"]
+        assert found == [("repeated_field", name) for name in ("quantity", "properties.a", "unit")]
+    envelope = b'{"events": [%b], "events": [%b]}' % (json.dumps(event("b")).encode(), json.dumps(event("c")).encode())
+    assert track(service, api_key, envelope).status_code == 400
+
+
 def test_one_event_json_lines_and_gzip_are_taken(service: Running, api_key: str) -> None:
     assert track(service, api_key, event("a")).json()["accepted"] == 1
     lines = "\n".join(json.dumps(event(key)) for key in "bcd").encode()
@@ -84,7 +118,7 @@ def test_one_event_json_lines_and_gzip_are_taken(service: Running, api_key: str)
         (b'[{"event": }]', {}, 400, "unreadable_body"),
         (b"", {}, 400, "unreadable_body"),
         (b"x", {"content-encoding": "gzip"}, 400, "unreadable_body"),
-        (gzip.compress(b" " * 40_000_000, mtime=0), {"content-encoding": "gzip"}, 400, "unreadable_body"),
+        (gzip.compress(b" " * 40_000_000, mtime=0), {"content-encoding": "gzip"}, 413, "body_too_large"),
         (b"[]", {"content-encoding": "br"}, 415, "wrong_encoding"),
         (b" " * 34_000_000, {}, 413, "body_too_large"),
     ],

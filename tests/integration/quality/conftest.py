@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from metering import runs
 
@@ -25,8 +26,8 @@ class Landing:
         self.connection = connection
         self.number = 0
 
-    def land(self, *events: tuple[int, str, str], accepted: int | None = None, at: datetime = JULY) -> None:
-        """Events as (team_id, event name, quantity); `accepted` is what the batch claims where it lies."""
+    def land(self, *events: tuple[Any, ...], accepted: int | None = None, at: datetime = JULY) -> None:
+        """Events as (team_id, event name, quantity, properties); `accepted` is what the batch claims where it lies."""
         with self.connection.transaction():
             recorded = self.connection.execute("SELECT landing.record_now() AS now").fetchone()["now"]
             batch = self.connection.execute(
@@ -34,12 +35,14 @@ class Landing:
                 " first_occurred_at, last_occurred_at) VALUES (%s, 'test', %s, 0, 0, %s, %s) RETURNING batch_id",
                 (recorded, len(events) if accepted is None else accepted, at, at),
             ).fetchone()["batch_id"]
-            for team, name, quantity in events:
+            for team, name, quantity, *properties in events:
                 self.number += 1
+                said = Jsonb(properties[0] if properties else {})
                 self.connection.execute(
                     "INSERT INTO landing.usage_events (team_id, occurred_at, key_digest, event_key, event_name,"
-                    " quantity, batch_id, recorded_at) VALUES (%s, %s, md5(%s)::uuid, %s, %s, %s, %s, %s)",
-                    (team, at, str(self.number), str(self.number), name, quantity, batch, recorded),
+                    " quantity, batch_id, recorded_at, properties)"
+                    " VALUES (%s, %s, md5(%s)::uuid, %s, %s, %s, %s, %s, %s)",
+                    (team, at, str(self.number), str(self.number), name, quantity, batch, recorded, said),
                 )
 
     def withdraw(self, where: str) -> None:

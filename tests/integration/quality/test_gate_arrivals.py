@@ -44,8 +44,32 @@ def test_a_team_is_held_with_the_reason_and_others_are_not(connection, landing):
         "SELECT reason FROM billing.holds WHERE hold_key = 'arrivals:negative_quantity'"
     ).fetchone()
     assert reason["reason"] == (
-        "Quantities are below zero, and no meter of these events allows that. acme: api.call (1)."
+        "Quantities, or the properties that meters take for them, are below zero, and no meter of these events allows"
+        " that. acme: api.call (1)."
     )
+
+
+def test_what_meters_take_from_properties_is_looked_at_as_quantities_are(connection, landing):
+    connection.execute(
+        "INSERT INTO billing.meters (meter_key, meter_name, event_name, aggregation, value_property, unit, filters,"
+        " allow_negative) VALUES"
+        " ('tokens', 'Tokens', 'prompt', 'sum', 'tokens', 'token', '{\"model\": [\"a\"]}', false),"
+        " ('models', 'Models', 'prompt', 'unique_count', 'model', 'model', '{}', false),"
+        " ('refunds', 'Refunds', 'refund', 'sum', 'amount', 'refund', '{}', true)"
+    )
+    right = [
+        ("prompt", {"model": "a", "tokens": 12}), ("prompt", {"model": "b", "tokens": "-1e20"}),
+        ("prompt", {"model": "a"}), ("refund", {"amount": -5}), ("api.call", {"tokens": "many"}),
+    ]  # fmt: skip
+    landing.land(*((2, name, "1", properties) for name, properties in right))
+    wrong = ("-1", 10**16, "many")
+    landing.land(*((1, "prompt", "1", {"model": "a", "tokens": value}) for value in wrong))
+    gate_arrivals(connection, landing.open_run())
+    assert holds(connection) == {
+        ("acme", f"arrivals:{check}") for check in ("negative_quantity", "absurd_quantity", "not_a_number")
+    }
+    landing.withdraw("team_id = 1")
+    assert gate_arrivals(connection, landing.open_run())["released"] == 3
 
 
 def test_a_clean_hour_releases_nobody_but_a_mended_cause_does(connection, landing):

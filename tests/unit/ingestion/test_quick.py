@@ -87,6 +87,7 @@ events = st.fixed_dictionaries(
         "unit": st.sampled_from(["call", "unit", "token", "calls", None]),
         "idempotency_key": st.one_of(st.none(), texts),
         "time": st.one_of(spelt, st.none(), st.just(5)),
+        "observed_at": st.one_of(spelt, st.none(), st.just(5)),
         "subject": st.one_of(st.none(), texts),
         "properties": properties,
         "unknown": st.just(1),

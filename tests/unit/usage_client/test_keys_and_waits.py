@@ -53,6 +53,14 @@ def test_another_fact_gives_another_key(other: dict[str, object]) -> None:
     assert prepare("e", **base)[0] != prepare("e", **{**base, **other})[0]  # type: ignore[arg-type]
 
 
+def test_with_a_key_and_no_time_only_the_time_of_observing_changes() -> None:
+    """So that a process that is started again and repeats a fact contradicts nothing."""
+    first, again = (decode(prepare("report_made", idempotency_key="report-7")[1]) for _ in range(2))
+    assert first.pop("observed_at") <= again.pop("observed_at")
+    assert first == again == {"event": "report_made", "quantity": "1", "idempotency_key": "report-7"}
+    assert "time" in decode(prepare("report_made")[1])
+
+
 def test_a_key_is_the_same_in_another_process() -> None:
     program = (
         "from datetime import *; from usage_client.events import decode, derive_key, prepare;"

@@ -36,7 +36,7 @@
 {% macro bucket_window(usage, meters, teams) -%}
     case
         when {{ meters }}.aggregation = 'bucketed_max'
-            then date_trunc({{ meters }}.bucket_unit, {{ usage }}.bucket_start, {{ teams }}.time_zone)
+            then billing.local_start({{ meters }}.bucket_unit, {{ usage }}.bucket_start, {{ teams }}.time_zone)
     end
 {%- endmacro %}
 

@@ -6,7 +6,6 @@
     when it runs.
 -#}
 {% macro usage_by_local(unit) -%}
-{%- set step = "interval '1 " ~ unit ~ "'" -%}
 with
 
 usage_known as (
@@ -35,7 +34,7 @@ usage_combined as (
         meters.rounding,
         meters.precision,
         teams.time_zone,
-        date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone) as {{ unit }}_start,
+        billing.local_start('{{ unit }}', usage_known.bucket_start, teams.time_zone) as {{ unit }}_start,
         usage_known.dimensions,
         {{ combined('meters.aggregation', 'usage_known') }} as quantity,
         sum(usage_known.event_count) as event_count,
@@ -47,7 +46,7 @@ usage_combined as (
     inner join windows
         on windows.team_id = usage_known.team_id
         and windows.meter_id = usage_known.meter_id
-        and windows.{{ unit }}_start = date_trunc('{{ unit }}', usage_known.bucket_start, teams.time_zone)
+        and windows.{{ unit }}_start = billing.local_start('{{ unit }}', usage_known.bucket_start, teams.time_zone)
     {%- endif %}
     where meters.aggregation <> 'weighted_sum'
         and usage_known.bucket_start >= {{ usage_from() }}
@@ -61,7 +60,7 @@ levels as (
         usage_known.meter_id,
         usage_known.dimensions,
         teams.time_zone,
-        date_trunc('{{ unit }}', min(usage_known.bucket_start), teams.time_zone) as since
+        min(usage_known.bucket_start) as since
     from meters
     {%- if is_incremental() %}
     inner join (select distinct team_id, meter_id from windows) as windows on windows.meter_id = meters.meter_id
@@ -79,18 +78,26 @@ levels as (
 level_windows as (
     select distinct
         levels.*,
-        date_trunc('{{ unit }}', moment, levels.time_zone) as window_start,
         {%- if unit == 'hour' %}
-        date_trunc('hour', moment, levels.time_zone) + interval '1 hour' as window_end
+        billing.local_start('hour', moment, levels.time_zone) as window_start,
+        billing.local_end('hour', billing.local_start('hour', moment, levels.time_zone), levels.time_zone) as window_end
         {%- else %}
-        date_add(date_trunc('{{ unit }}', moment, levels.time_zone), {{ step }}, levels.time_zone) as window_end
+        billing.local_instant(on_clock, levels.time_zone) as window_start,
+        billing.local_instant(on_clock + interval '1 {{ unit }}', levels.time_zone) as window_end
         {%- endif %}
     from levels
+    cross join (
+        select max(recorded_until) as recorded_until from {{ source('billing', 'metering_runs') }}
+    ) as horizon
+    {%- if unit == 'hour' %}
+    cross join lateral generate_series(levels.since, horizon.recorded_until, interval '15 minutes') as moment
+    {%- else %}
     cross join lateral generate_series(
-        levels.since,
-        (select max(recorded_until) from {{ source('billing', 'metering_runs') }}),
-        {% if unit == 'hour' %}interval '15 minutes'{% else %}{{ step }}, levels.time_zone{% endif %}
-    ) as moment
+        date_trunc('{{ unit }}', levels.since at time zone levels.time_zone),
+        horizon.recorded_until at time zone levels.time_zone,
+        interval '1 {{ unit }}'
+    ) as on_clock
+    {%- endif %}
 ),
 
 usage_levelled as (

@@ -7,7 +7,7 @@ touched as (
         windows.team_id,
         windows.meter_id,
         windows.month_start,
-        date_trunc('month', windows.month_start + interval '40 days', teams.time_zone) as month_end
+        billing.local_end('month', windows.month_start, teams.time_zone) as month_end
     from {{ ref('int_usage_windows_queued') }} as windows
     inner join {{ ref('stg_billing__teams') }} as teams on teams.team_id = windows.team_id
     inner join {{ ref('stg_billing__meters') }} as meters on meters.meter_id = windows.meter_id and meters.is_additive

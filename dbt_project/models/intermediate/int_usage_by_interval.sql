@@ -70,7 +70,7 @@ select
         {{ bucket_window('usage_known', 'meters', 'teams') }},
         case
             when intervals.window_unit is not null
-                then date_trunc(intervals.window_unit, usage_known.bucket_start, teams.time_zone)
+                then billing.local_start(intervals.window_unit, usage_known.bucket_start, teams.time_zone)
         end
     ) as bucket_window,
     case when intervals.has_hours then {{ quarter_of_week('usage_known.bucket_start', 'teams.time_zone') }} end as quarter_of_week,

@@ -56,8 +56,8 @@ quarter_hours as (
 select distinct
     quarter_hours.team_id,
     quarter_hours.meter_id,
-    date_trunc('hour', quarter_hours.bucket_start, teams.time_zone) as hour_start,
-    date_trunc('day', quarter_hours.bucket_start, teams.time_zone) as day_start,
-    date_trunc('month', quarter_hours.bucket_start, teams.time_zone) as month_start
+    billing.local_start('hour', quarter_hours.bucket_start, teams.time_zone) as hour_start,
+    billing.local_start('day', quarter_hours.bucket_start, teams.time_zone) as day_start,
+    billing.local_start('month', quarter_hours.bucket_start, teams.time_zone) as month_start
 from quarter_hours
 inner join teams on teams.team_id = quarter_hours.team_id

@@ -46,17 +46,17 @@ ORDER BY metered.meter_key;
 SELECT 'hour' AS window, hours.hour_start AS window_start, trim_scale(hours.quantity) AS quantity, hours.event_count AS events
 FROM marts.fct_usage_hourly AS hours
 WHERE hours.team_id = %(team_id)s AND hours.meter_id = %(meter_id)s AND hours.dimensions = %(dimensions)s
-    AND hours.hour_start = date_trunc('hour', %(bucket_start)s::timestamptz, %(time_zone)s)
+    AND hours.hour_start = billing.local_start('hour', %(bucket_start)s::timestamptz, %(time_zone)s)
 UNION ALL
 SELECT 'day', days.day_start, trim_scale(days.quantity), days.event_count
 FROM marts.fct_usage_daily AS days
 WHERE days.team_id = %(team_id)s AND days.meter_id = %(meter_id)s AND days.dimensions = %(dimensions)s
-    AND days.day_start = date_trunc('day', %(bucket_start)s::timestamptz, %(time_zone)s)
+    AND days.day_start = billing.local_start('day', %(bucket_start)s::timestamptz, %(time_zone)s)
 UNION ALL
 SELECT 'month', months.month_start, trim_scale(months.quantity), months.event_count
 FROM marts.fct_usage_monthly AS months
 WHERE months.team_id = %(team_id)s AND months.meter_id = %(meter_id)s AND months.dimensions = %(dimensions)s
-    AND months.month_start = date_trunc('month', %(bucket_start)s::timestamptz, %(time_zone)s);
+    AND months.month_start = billing.local_start('month', %(bucket_start)s::timestamptz, %(time_zone)s);
 
 -- name: time_zone
 -- The team's own zone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +17,13 @@ ZONES = {
     "kathmandu": ("Asia/Kathmandu", ["2026-10-25"]),  # 5:45
     "chatham": ("Pacific/Chatham", ["2026-04-05", "2026-09-27"]),  # 12:45 and 13:45
     "lordhowe": ("Australia/Lord_Howe", ["2026-04-05", "2026-10-04"]),  # clocks change by half an hour
+    "cairo": ("Africa/Cairo", ["2026-04-24", "2026-10-30"]),  # a day begins at one; one has an hour twice
+    "santiago": ("America/Santiago", ["2026-04-05", "2026-09-06"]),  # the same, in the south
+    "havana": ("America/Havana", ["2026-11-01"]),  # a month begins with an hour that is repeated
 }
+# A level that is raised and lowered, by hours since noon of the first of those days.
+LEVELS = {"lordhowe": 1, "cairo": 0, "santiago": 1, "havana": 0}
+CHANGES = [(-13, "10"), (-11.75, "2.5"), (-10.5, "-4"), (3, "1.125"), (700, "-9.625")]
 LAND = Path(__file__).parent.parent / "backfill" / "land.sql"
 
 
@@ -47,9 +54,11 @@ def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house
     plan = house.plan("none")
     for aggregation in ("sum", "max", "average"):
         house.meter(aggregation, "reading", aggregation)
+    house.meter("level", "change", "weighted_sum")
     for team, (zone, _) in ZONES.items():
         house.team(team, plan, "2026-01-01", zone=zone)
     readings = land_readings(house)
+    changes = {team: change_levels(house, team, number) for team, number in LEVELS.items()}
     house.aggregate()
 
     expected: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -57,15 +66,14 @@ def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house
         local = moment.astimezone(ZoneInfo(ZONES[team][0]))
         expected[team, "day", f"{local:%Y-%m-%d}"].append(value)
         expected[team, "month", f"{local:%Y-%m}-01"].append(value)
-        # An hour that the clock goes through twice, or leaves half-way, is told apart by its offset.
-        hour = moment - timedelta(minutes=local.minute)
+        hour = hour_of(moment, ZoneInfo(ZONES[team][0]))
         expected[team, "hour", f"{hour:%Y-%m-%dT%H:%MZ}"].append(value)
     found: dict[tuple[str, str, str], dict[str, Decimal]] = defaultdict(dict)
     for unit, mart in (("hour", "hourly"), ("day", "daily"), ("month", "monthly")):
         for row in house.query(
             f"select team_key, meter_key, {unit}_start as start, local_{unit} as local, quantity, event_count"
             f" from marts.fct_usage_{mart} join billing.teams using (team_id) join billing.meters using (meter_id)"
-            f" order by {unit}_start"
+            f" where meter_key <> 'level' order by {unit}_start"
         ):
             local = row["start"].astimezone(ZoneInfo(ZONES[row["team_key"]][0]))
             assert local.replace(tzinfo=None) == row["local"]
@@ -83,6 +91,51 @@ def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house
     assert (lengths["2026-03-29"], lengths["2026-10-25"]) == (23 * 4, 25 * 4)
     assert len(expected["lordhowe", "day", "2026-10-04"]) == 94  # 23 and a half hours
     assert len(expected["chatham", "day", "2026-04-05"]) == 100
+    assert len(expected["cairo", "day", "2026-04-24"]) == 23 * 4
+    assert len(expected["havana", "day", "2026-11-01"]) == 25 * 4
+    levels_are_means_over_their_windows(house, changes)
+
+
+def hour_of(moment: datetime, zone: ZoneInfo) -> datetime:
+    """Where the hour begins: one that the clock goes through twice, or leaves half-way, is told apart by its offset."""
+
+    def shown(at: datetime) -> tuple[int, timedelta | None]:
+        local = at.astimezone(zone)
+        return local.hour, local.utcoffset()
+
+    while shown(moment - timedelta(minutes=15)) == shown(moment):
+        moment -= timedelta(minutes=15)
+    return moment
+
+
+def change_levels(house: Any, team: str, number: int) -> list[tuple[datetime, Fraction]]:
+    zone, days = ZONES[team]
+    noon = datetime.fromisoformat(f"{days[number]}T12:00:00").replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    found = [(noon + timedelta(hours=hours), Fraction(change)) for hours, change in CHANGES]
+    for (moment, _), (hours, change) in zip(found, CHANGES, strict=True):
+        house.event(team, f"level-{hours}", "change", moment.isoformat(), change)
+    return found
+
+
+def levels_are_means_over_their_windows(house: Any, changes: dict[str, list[tuple[datetime, Fraction]]]) -> None:
+    """Windows follow one another, and each is what the level was in its time: so they add up over any other."""
+    for unit, mart in (("hour", "hourly"), ("day", "daily"), ("month", "monthly")):
+        rows = house.query(
+            f"select team_key, {unit}_start as starts, quantity,"
+            f" coalesce(lead({unit}_start) over (partition by team_key order by {unit}_start),"
+            f" billing.local_end('{unit}', {unit}_start, time_zone)) as ends"
+            f" from marts.fct_usage_{mart} join billing.teams using (team_id) join billing.meters using (meter_id)"
+            " where meter_key = 'level'"
+        )
+        assert {row["team_key"] for row in rows} == set(changes)
+        for row in rows:
+            length = Fraction((row["ends"] - row["starts"]) // timedelta(seconds=1))
+            held = sum(
+                (change * Fraction(max(row["ends"] - max(moment, row["starts"]), timedelta()) // timedelta(seconds=1))
+                 for moment, change in changes[row["team_key"]]),
+                Fraction(0),
+            )  # fmt: skip
+            assert abs(Fraction(row["quantity"]) - held / length) <= Fraction(1, 10**12), (unit, row)
 
 
 def test_minutes_are_fresh_and_right_for_every_aggregation(house: Any) -> None:

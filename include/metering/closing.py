@@ -28,6 +28,7 @@ def close_periods(connection: psycopg.Connection[DictRow], grace: timedelta = GR
     """
     with connection.transaction():
         connection.execute(SQL["take_turn"])
+        connection.execute(SQL["record_now"])
         state = one(connection, SQL["metering_state"])
         if state["open_run"] is not None:
             raise BillingError(

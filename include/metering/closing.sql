@@ -8,6 +8,10 @@ SELECT
     (SELECT max(run_id) FROM billing.metering_runs WHERE closed_at IS NULL) AS open_run,
     (SELECT max(recorded_until) FROM billing.metering_runs WHERE closed_at IS NOT NULL) AS horizon;
 
+-- name: record_now
+-- A final bill is recorded in order with everything else that is.
+SELECT landing.record_now();
+
 -- name: held_periods
 -- Ended periods that a hold on their team keeps open.
 SELECT teams.team_key, periods.period_label, string_agg(holds.reason, '; ' ORDER BY holds.held_at) AS reason
@@ -33,24 +37,24 @@ WHERE NOT periods.takes_usage AND periods.finalized_at IS NULL
 
 -- name: finalize_bills
 -- Keeps the bill of each ended period whose usage up to the end of the grace is metered. A subscription of which anything
--- that ended is still queued waits as a whole, so that its bills become final in their order.
+-- that ended is still queued waits as a whole, so that its bills become final in their order; one whose prices were recorded since
+-- the last run took its horizon waits for the next, so that a bill holds what was known as of its moment and nothing else.
 INSERT INTO billing.finalized_bills (team_id, subscription_key, period_start, currency, total, as_of, digest)
 SELECT
     periods.team_id, periods.subscription_key, periods.period_start, periods.currency,
     coalesce(sum(lines.amount), 0),
     %(horizon)s::timestamptz,
-    -- Numbers without trailing zeros, times in UTC: the digest depends on what a line says, not on how a column is declared.
-    encode(sha256(convert_to(coalesce(string_agg(
-        concat_ws(E'\t', lines.line_key, lines.kind,
-                  to_char(lines.about_period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                  trim_scale(lines.quantity)::text, trim_scale(lines.amount)::text),
-        E'\n' ORDER BY lines.line_key COLLATE "C"), ''), 'UTF8')), 'hex')
+    billing.bill_digest(string_agg(
+        billing.line_said(lines.line_key, lines.kind, lines.about_period_start, lines.quantity, lines.amount),
+        E'\n' ORDER BY lines.line_key COLLATE "C"))
 FROM billing.billing_periods AS periods
 LEFT JOIN marts.fct_bill_lines AS lines USING (team_id, subscription_key, period_start)
 WHERE periods.finalized_at IS NULL
     AND periods.period_end + %(grace)s::interval <= %(horizon)s::timestamptz
     AND NOT EXISTS (
         SELECT 1 FROM billing.holds AS holds WHERE holds.team_id = periods.team_id AND holds.released_at IS NULL)
+    AND (periods.team_id, periods.subscription_key) NOT IN (
+        SELECT team_id, subscription_key FROM billing.subscriptions_changed(%(horizon)s, 'infinity'))
     AND NOT EXISTS (
         SELECT 1
         FROM billing.periods_to_rate AS queue

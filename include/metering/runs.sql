@@ -8,7 +8,7 @@ SELECT pg_advisory_xact_lock(7003);
 
 -- name: supersede_open_runs
 -- A run that never closed has failed; what it left queued is taken up by the one that opens now.
-UPDATE billing.metering_runs SET closed_at = clock_timestamp() WHERE closed_at IS NULL;
+UPDATE billing.metering_runs SET closed_at = clock_timestamp(), superseded_at = clock_timestamp() WHERE closed_at IS NULL;
 
 -- name: open_run
 -- Opens a run over everything recorded since the one before.
@@ -150,31 +150,9 @@ ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = exc
 -- name: queue_periods_of_changes
 -- Periods that began, and those whose subscription, plan or prices were recorded since.
 INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
-WITH changed_plans AS (
-    SELECT prices.plan_id, versions.team_id
-    FROM billing.price_versions AS versions
-    JOIN billing.prices AS prices USING (price_id)
-    WHERE versions.recorded_at > %(recorded_after)s AND versions.recorded_at <= %(recorded_until)s
-    UNION
-    SELECT plan_id, NULL FROM billing.plan_terms
-    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
-),
-changed_subscriptions AS (
-    SELECT team_id, subscription_key FROM billing.subscriptions
-    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
-    UNION
-    SELECT team_id, subscription_key FROM billing.subscription_plans
-    WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s
-    UNION
-    SELECT plans.team_id, plans.subscription_key
-    FROM billing.subscription_plans AS plans
-    JOIN changed_plans
-        ON changed_plans.plan_id = plans.plan_id
-        AND (changed_plans.team_id IS NULL OR changed_plans.team_id = plans.team_id)
-)
 SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
 FROM billing.billing_periods AS periods
-LEFT JOIN changed_subscriptions AS changed USING (team_id, subscription_key)
+LEFT JOIN billing.subscriptions_changed(%(recorded_after)s, %(recorded_until)s) AS changed USING (team_id, subscription_key)
 WHERE changed.team_id IS NOT NULL
     OR (periods.opened_at > %(recorded_after)s AND periods.opened_at <= %(recorded_until)s)
 ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
@@ -197,12 +175,7 @@ INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, ru
 SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
 FROM billing.billing_periods AS periods
 WHERE EXISTS (SELECT FROM billing.credit_grants AS grants WHERE grants.team_id = periods.team_id)
-    AND (
-        EXISTS (SELECT FROM billing.periods_to_rate AS queued WHERE queued.team_id = periods.team_id)
-        OR EXISTS (
-            SELECT FROM billing.credit_grants AS grants
-            WHERE grants.team_id = periods.team_id
-                AND grants.recorded_at > %(recorded_after)s AND grants.recorded_at <= %(recorded_until)s))
+    AND EXISTS (SELECT FROM billing.periods_to_rate AS queued WHERE queued.team_id = periods.team_id)
 ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
 
 -- name: count_queue

@@ -1,6 +1,7 @@
 {{ config(tags=['deploy']) }}
 
--- Each event and meter that counts it, with the quarter-hour, the slice and the value that it gives there. Ask by team and time.
+-- Each event and meter that counts it, with the quarter-hour, the slice and the value that it gives there, and what decides which
+-- price it takes and whether it counts beside others. Ask by team and time.
 with
 
 events as (
@@ -9,6 +10,10 @@ events as (
 
 meters as (
     select * from {{ ref('stg_billing__meters') }}
+),
+
+teams as (
+    select * from {{ ref('stg_billing__teams') }}
 )
 
 select
@@ -21,7 +26,14 @@ select
     meters.unit,
     {{ bucket_of('events.occurred_at') }} as bucket_start,
     {{ dimension_slice('events', 'meters') }} as dimensions,
-    case meters.aggregation when 'count' then 1 else {{ meter_value('events', 'meters') }} end as metered_value
+    case meters.aggregation when 'count' then 1 else {{ meter_value('events', 'meters') }} end as metered_value,
+    {{ meter_member('events', 'meters') }} as member,
+    coalesce(events.properties ->> meters.operation_property = 'remove', false) as is_removal,
+    {{ bucket_window('events_in_buckets', 'meters', 'teams') }} as bucket_window,
+    {{ quarter_of_week('events_in_buckets.bucket_start', 'teams.time_zone') }} as quarter_of_week,
+    teams.time_zone
 from events
+cross join lateral (select {{ bucket_of('events.occurred_at') }} as bucket_start) as events_in_buckets
+inner join teams on teams.team_id = events.team_id
 inner join meters on meters.event_name = events.event_name
 where {{ passes_filters('events', 'meters') }}

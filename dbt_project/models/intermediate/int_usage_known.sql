@@ -26,9 +26,8 @@ select
     quantity,
     passed_quantity_seconds,
     decided_at
-from {{ ref('int_usage_buckets') }}
+from {{ ref('int_usage_recorded') }}
 where {{ unmetered_setting() }} is not null
-    and recorded_to = 'infinity'
     and (team_id, meter_id, bucket_start) not in (
         select windows.team_id, windows.meter_id, windows.bucket_start
         from {{ unmetered_rows('windows') }}

@@ -38,7 +38,7 @@ def grant(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and change nothing.")] = False,
 ) -> None:
     """Grant a prepaid credit. The next run lets open bills draw it; the same grant again changes nothing."""
-    from metering import credits, database
+    from metering import credits, database, moments
     from metering.cli.console import say
     from metering.errors import BillingError
 
@@ -47,8 +47,9 @@ def grant(
     except InvalidOperation:
         raise BillingError(f"{amount!r} is no amount.", "Write it as in 100 or 99.50.") from None
     said = credits.Grant(
-        team, key, currency.upper(), said_amount, reason, _moment(effective) or datetime.now(UTC), _moment(expires)
-    )
+        team, key, currency.upper(), said_amount, reason,
+        moments.given(effective) or datetime.now(UTC), moments.given(expires),
+    )  # fmt: skip
     with database.connect(application="billing-credits") as connection, connection.transaction(force_rollback=dry_run):
         new = credits.grant(connection, said, getpass.getuser())
     would = "would be" if dry_run else "is"
@@ -73,18 +74,3 @@ def show(team: Annotated[str, typer.Argument(help="The team's key.")]) -> None:
         "expires_at",
     )
     table(([row[name] for name in (*columns, "reason")] for row in found), headers=(*columns, "reason"))
-
-
-def _moment(text: str) -> datetime | None:
-    from metering.errors import BillingError
-
-    if not text:
-        return None
-    moment: datetime | None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise BillingError(f"{text!r} is no moment with a zone.", "Write it as in 2027-01-01T00:00:00Z.")
-    return moment

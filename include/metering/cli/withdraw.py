@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +32,7 @@ def withdraw(
     """
     import sys
 
-    from metering import withdrawals
+    from metering import moments, withdrawals
     from metering.cli.console import say, table
     from metering.database import connect
     from metering.errors import BillingError
@@ -46,7 +45,7 @@ def withdraw(
             raise BillingError(
                 f"{keys_from} can't be read: {error.strerror}.", "Give a file with a key a line."
             ) from error
-    choice = withdrawals.Choice(team, given, event, _moment(occurred_from), _moment(occurred_until))
+    choice = withdrawals.Choice(team, given, event, moments.given(occurred_from), moments.given(occurred_until))
     if (choice.occurred_from is None) != (choice.occurred_until is None):
         raise BillingError("A range has two ends.", "Give --from and --until.")
     with connect(application="billing-withdraw") as connection:
@@ -69,17 +68,3 @@ def withdraw(
         say(
             f"{withdrawals.withdraw(connection, choice, reason)} events no longer count, from the next metering run on."
         )
-
-
-def _moment(text: str | None) -> datetime | None:
-    from metering.errors import BillingError
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise BillingError(f"{text!r} is no moment with a zone.", "Write it like 2026-11-03T00:00Z.")
-    return moment

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from metering import database, statements
+from metering.bills.lines import Line, read_lines
 from metering.reading.teams import NotFound, Team
 
 SQL = statements.beside(__file__, "report")
@@ -23,41 +24,6 @@ MAX_SLICES = 200
 """Dimension slices of one meter that a report lists; of the others it says how many there are."""
 MAX_HISTORY = 60
 """Earlier bills that a report may be asked for."""
-
-
-class Tier(msgspec.Struct):
-    """What one tier of a price holds so far; amounts are exact and not rounded."""
-
-    tier: int
-    over: Decimal
-    up_to: Decimal | None
-    quantity: Decimal
-    unit_amount: Decimal
-    usage_amount: Decimal
-    fixed_amount: Decimal
-
-
-class Line(msgspec.Struct):
-    """A line of the bill as it stands."""
-
-    line: str
-    kind: str
-    """usage; overage, true_up, discount, minimum or maximum: what stands around a price or a plan; credit; adjustment:
-    what is due about a period that was final already."""
-    price: str | None
-    """The price; none where the line is about a whole plan or bill, and so are the meter and the units."""
-    price_name: str
-    meter: str | None
-    dimensions: dict[str, str]
-    """The dimension values that the price is for; empty: all others."""
-    about_period: str
-    quantity: Decimal
-    unit: str | None
-    charge_quantity: Decimal
-    charge_unit: str | None
-    amount: Decimal
-    """Rounded once, to the currency's minor unit."""
-    tiers: list[Tier]
 
 
 class Slice(msgspec.Struct):
@@ -189,27 +155,7 @@ def report(
 
 def _period(connection: psycopg.Connection[DictRow], team: Team, found: dict[str, Any]) -> Period:
     asking = {**found, "team_id": team.team_id}
-    tiers: dict[str, list[Tier]] = {}
-    for row in database.rows(connection, SQL["tiers"], **asking):
-        tiers.setdefault(row.pop("line_key"), []).append(Tier(**row))
-    lines = [
-        Line(
-            line=row["line_key"],
-            kind=row["kind"],
-            price=row["price_key"],
-            price_name=row["price_name"],
-            meter=row["meter_key"],
-            dimensions=row["dimensions"],
-            about_period=row["about_period"],
-            quantity=row["quantity"],
-            unit=row["unit"],
-            charge_quantity=row["charge_quantity"],
-            charge_unit=row["charge_unit"],
-            amount=row["amount"],
-            tiers=tiers.get(row["line_key"], []) if row["kind"] == "usage" else [],
-        )
-        for row in database.rows(connection, SQL["lines"], **asking)
-    ]
+    lines = read_lines(connection, asking)
     usage = sum((line.amount for line in lines if line.kind != "adjustment"), Decimal(0))
     adjustments = sum((line.amount for line in lines if line.kind == "adjustment"), Decimal(0))
     unpriced = database.rows(connection, SQL["unpriced"], **asking)

@@ -73,7 +73,7 @@ def dag(request, parsed):
 def test_every_file_is_one_dag_of_the_same_name_and_none_fails(parsed):
     assert parsed["import_errors"] == {}
     assert {dag_id: Path(dag["file"]).stem for dag_id, dag in parsed["dags"].items()} == {f.stem: f.stem for f in FILES}
-    assert len(FILES) == 6
+    assert len(FILES) == 7
 
 
 def test_parsing_is_light(parsed):

@@ -65,9 +65,9 @@ def test_the_version_is_printed() -> None:
 
 
 def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
-    done = billing(tmp_path, "bill")
+    done = billing(tmp_path, "bils")
     assert done.returncode == 2
-    assert "No such command 'bill'" in done.stderr
+    assert "No such command 'bils'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,84 +3,155 @@
 -- name: line
 -- A line of usage: its price, its stretch of time, what it measured and what it charges.
 SELECT
-    segments.line_key, segments.price_key, segments.price_name, segments.price_version_id, segments.model,
-    segments.meter_id, meters.meter_key, meters.aggregation, meters.unit, segments.charge_unit,
+    segments.line_key, segments.price_name, segments.price_version_id, segments.model, segments.meter_id,
+    meters.meter_key, meters.event_name, meters.aggregation, meters.unit, segments.charge_unit,
     meters.aggregation IN ('count', 'sum', 'bucketed_sum') AS adds_up,
-    meters.rounding IS NOT NULL AS is_rounded,
-    segments.segment_from, segments.segment_until, segments.window_unit,
+    segments.segment_from, segments.segment_until,
     extract(epoch FROM segments.cycle_end - segments.cycle_start) AS cycle_seconds,
     trim_scale(sum(segments.quantity)) AS quantity, trim_scale(sum(segments.charge_quantity)) AS charge_quantity
 FROM intermediate.int_segments_rated AS segments
 JOIN staging.stg_billing__meters AS meters USING (meter_id)
 WHERE segments.team_id = %(team_id)s AND segments.subscription_key = %(subscription_key)s
     AND segments.period_start = %(period_start)s AND segments.line_key = %(line_key)s
-GROUP BY segments.line_key, segments.price_key, segments.price_name, segments.price_version_id, segments.model,
-    segments.meter_id, meters.meter_key, meters.aggregation, meters.unit, meters.rounding, segments.charge_unit,
-    segments.segment_from, segments.segment_until, segments.window_unit, segments.cycle_end, segments.cycle_start;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
+
+-- name: archived
+-- The archived months in which events under the line occurred; what a level rests on may lie in any before.
+SELECT to_char(month, 'YYYY-MM') AS month FROM landing.archived_months
+WHERE state <> 'restored' AND starts_at < %(segment_until)s
+    AND (ends_at > %(segment_from)s OR %(aggregation)s = 'weighted_sum')
+ORDER BY month;
+
+-- name: prices
+-- Every price of the line's meter in its period, handed on as they are: events are looked up by key, and must not be joined with
+-- a view of which no planner knows how few rows it has.
+SELECT jsonb_agg(jsonb_build_object(
+    'price_version_id', price_version_id, 'segment_from', segment_from, 'segment_until', segment_until, 'match', match,
+    'matched_dimensions', matched_dimensions, 'hours', hours::text, 'price_key', price_key, 'window_unit', window_unit,
+    'group_by', group_by)) AS prices
+FROM intermediate.int_price_segments
+WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND period_start = %(period_start)s
+    AND meter_id = %(meter_id)s;
+
+-- name: look_up_by_key
+-- From here on events are read in the order of their key and looked up by it, so that a page ends where it is full. No planner
+-- knows that nearly all of a meter's events may take the price that is asked for: it would read all of them and sort.
+SELECT
+    set_config('enable_nestloop', 'on', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
+    set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true);
 
 -- name: added
--- A page of the events of a meter that adds up. An event takes the price that its slice takes: the one that names most of its
--- dimensions, the lower key where two name as many (int_usage_priced).
-WITH prices AS MATERIALIZED (
-    SELECT * FROM intermediate.int_price_segments
-    WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND period_start = %(period_start)s
-        AND meter_id = %(meter_id)s
-)
-SELECT
-    metered.occurred_at, metered.recorded_at, metered.key_digest, events.event_key, metered.dimensions,
-    trim_scale(metered.metered_value) AS value, trim_scale(metered.metered_value) AS counts
-FROM intermediate.int_events_metered AS metered
-JOIN landing.usage_events AS events USING (team_id, occurred_at, key_digest)
-CROSS JOIN LATERAL (
-    SELECT prices.price_version_id, prices.segment_from
-    FROM prices
-    WHERE prices.segment_from <= metered.bucket_start AND prices.segment_until > metered.bucket_start
-        AND metered.dimensions @> prices.match AND (prices.hours IS NULL OR prices.hours @> metered.quarter_of_week)
-    ORDER BY prices.matched_dimensions DESC, prices.price_key
-    LIMIT 1
-) AS taken
-WHERE metered.team_id = %(team_id)s AND metered.meter_id = %(meter_id)s
-    AND metered.occurred_at >= %(segment_from)s AND metered.occurred_at < %(segment_until)s
-    AND (metered.occurred_at, metered.key_digest) > (%(after_time)s, %(after_key)s)
-    AND taken.price_version_id = %(price_version_id)s AND taken.segment_from = %(segment_from)s
-ORDER BY metered.occurred_at, metered.key_digest
+-- The events of a meter that adds up, in the order in which they occurred, each with what those up to it add up to. An event takes
+-- the price that its slice takes (int_usage_priced): the one that names most of its dimensions, the lower key where two name as
+-- many.
+SELECT *
+FROM (
+    SELECT
+        landed.occurred_at, landed.key_digest, metered.recorded_at, metered.dimensions, metered.metered_value AS value,
+        metered.metered_value AS counts,
+        %(already)s::numeric + sum(metered.metered_value) OVER (
+            ORDER BY landed.occurred_at, landed.key_digest ROWS UNBOUNDED PRECEDING) AS running
+    FROM (
+        SELECT team_id, occurred_at, key_digest
+        FROM landing.usage_events
+        WHERE team_id = %(team_id)s AND event_name = %(event_name)s
+            AND occurred_at >= greatest(%(segment_from)s, %(after_time)s) AND occurred_at < %(segment_until)s
+            AND (occurred_at, key_digest) > (%(after_time)s, %(after_key)s)
+        ORDER BY occurred_at, key_digest
+        OFFSET 0
+    ) AS landed
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM intermediate.int_events_metered AS one
+        WHERE one.team_id = landed.team_id AND one.meter_id = %(meter_id)s
+            AND one.occurred_at = landed.occurred_at AND one.key_digest = landed.key_digest
+        OFFSET 0
+    ) AS metered
+    CROSS JOIN LATERAL (
+        SELECT prices.price_version_id, prices.segment_from
+        FROM jsonb_to_recordset(%(prices)s) AS prices (
+            price_version_id integer, segment_from timestamptz, segment_until timestamptz, match jsonb,
+            matched_dimensions bigint, hours int4multirange, price_key text)
+        WHERE prices.segment_from <= metered.bucket_start AND prices.segment_until > metered.bucket_start
+            AND metered.dimensions @> prices.match AND (prices.hours IS NULL OR prices.hours @> metered.quarter_of_week)
+        ORDER BY prices.matched_dimensions DESC, prices.price_key
+        LIMIT 1
+    ) AS taken
+    WHERE taken.price_version_id = %(price_version_id)s AND taken.segment_from = %(segment_from)s
+) AS counted
+WHERE (%(over)s::numeric IS NULL OR running > %(over)s) AND (%(up_to)s::numeric IS NULL OR running - counts < %(up_to)s)
+ORDER BY occurred_at, key_digest
 LIMIT %(limit)s;
 
--- name: added_before
--- What the events up to a place in that order add up to: whole quarter-hours, and the events of the one that is cut.
-WITH prices AS MATERIALIZED (
-    SELECT * FROM intermediate.int_price_segments
-    WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND period_start = %(period_start)s
-        AND meter_id = %(meter_id)s
-),
-cut AS (
-    SELECT date_bin('15 minutes', %(after_time)s::timestamptz, '2000-01-01Z') AS bucket_start
-),
-parts AS (
-    SELECT known.bucket_start, known.dimensions, known.quantity,
-        (SELECT quarter_of_week FROM intermediate.int_events_metered AS metered
-         WHERE metered.team_id = known.team_id AND metered.meter_id = known.meter_id
-             AND metered.occurred_at >= known.bucket_start
-             AND metered.occurred_at < known.bucket_start + interval '15 minutes' LIMIT 1) AS quarter_of_week
-    FROM intermediate.int_usage_known AS known
-    WHERE known.team_id = %(team_id)s AND known.meter_id = %(meter_id)s
-        AND known.bucket_start >= %(segment_from)s AND known.bucket_start < (SELECT bucket_start FROM cut)
-    UNION ALL
-    SELECT metered.bucket_start, metered.dimensions, metered.metered_value, metered.quarter_of_week
+-- name: decided
+-- The events of a meter that does not add up, each with what it counts for: the line's quantity for those that decided it, and
+-- nothing for the others. Slices that take the same price are one; what a price prices by itself (hours, days, slices) is not.
+WITH events AS (
+    SELECT
+        metered.occurred_at, metered.recorded_at, metered.key_digest, metered.dimensions, metered.metered_value AS value,
+        metered.member, metered.is_removal, metered.bucket_window,
+        CASE
+            WHEN taken.window_unit IS NOT NULL
+                THEN date_trunc(taken.window_unit, metered.bucket_start, metered.time_zone)
+        END AS price_window,
+        (
+            SELECT jsonb_object_agg(dimension, metered.dimensions -> dimension)
+            FROM jsonb_array_elements_text(taken.group_by) AS dimension WHERE metered.dimensions ? dimension
+        ) AS price_slice
     FROM intermediate.int_events_metered AS metered
+    CROSS JOIN LATERAL (
+        SELECT prices.price_version_id, prices.segment_from, prices.window_unit, prices.group_by
+        FROM jsonb_to_recordset(%(prices)s) AS prices (
+            price_version_id integer, segment_from timestamptz, segment_until timestamptz, match jsonb,
+            matched_dimensions bigint, hours int4multirange, price_key text, window_unit text, group_by jsonb)
+        -- A level counts from before the stretch.
+        WHERE prices.segment_from <= greatest(metered.bucket_start, %(segment_from)s)
+            AND prices.segment_until > greatest(metered.bucket_start, %(segment_from)s)
+            AND metered.dimensions @> prices.match AND (prices.hours IS NULL OR prices.hours @> metered.quarter_of_week)
+        ORDER BY prices.matched_dimensions DESC, prices.price_key
+        LIMIT 1
+    ) AS taken
     WHERE metered.team_id = %(team_id)s AND metered.meter_id = %(meter_id)s
-        AND metered.occurred_at >= greatest((SELECT bucket_start FROM cut), %(segment_from)s)
-        AND metered.occurred_at <= %(after_time)s
-        AND (metered.occurred_at, metered.key_digest) <= (%(after_time)s, %(after_key)s)
+        AND metered.occurred_at < %(segment_until)s
+        AND (metered.occurred_at >= %(segment_from)s OR %(aggregation)s = 'weighted_sum')
+        AND taken.price_version_id = %(price_version_id)s AND taken.segment_from = %(segment_from)s
+),
+counted AS (
+    SELECT
+        occurred_at, recorded_at, key_digest, dimensions, value,
+        CASE %(aggregation)s
+            WHEN 'max' THEN CASE WHEN row_number() OVER (
+                PARTITION BY price_window, price_slice ORDER BY value DESC, occurred_at, key_digest) = 1 THEN value ELSE 0 END
+            WHEN 'min' THEN CASE WHEN row_number() OVER (
+                PARTITION BY price_window, price_slice ORDER BY value, occurred_at, key_digest) = 1 THEN value ELSE 0 END
+            WHEN 'bucketed_max' THEN CASE WHEN row_number() OVER (
+                PARTITION BY price_window, price_slice, bucket_window ORDER BY value DESC, occurred_at, key_digest) = 1
+                THEN value ELSE 0 END
+            WHEN 'latest' THEN CASE WHEN row_number() OVER (
+                PARTITION BY price_window, price_slice ORDER BY occurred_at DESC, recorded_at DESC, key_digest DESC) = 1
+                THEN value ELSE 0 END
+            WHEN 'unique_count' THEN CASE WHEN NOT is_removal AND row_number() OVER (
+                PARTITION BY price_window, price_slice, member ORDER BY occurred_at DESC, recorded_at DESC, key_digest DESC) = 1
+                THEN 1 ELSE 0 END
+            WHEN 'average' THEN value / count(*) OVER (PARTITION BY price_window, price_slice)
+            WHEN 'weighted_sum' THEN value
+                * extract(epoch FROM %(segment_until)s - greatest(occurred_at, %(segment_from)s)) / %(cycle_seconds)s
+        END AS counts
+    FROM events
 )
-SELECT trim_scale(coalesce(sum(parts.quantity), 0)) AS quantity
-FROM parts
-CROSS JOIN LATERAL (
-    SELECT prices.price_version_id, prices.segment_from
-    FROM prices
-    WHERE prices.segment_from <= parts.bucket_start AND prices.segment_until > parts.bucket_start
-        AND parts.dimensions @> prices.match AND (prices.hours IS NULL OR prices.hours @> parts.quarter_of_week)
-    ORDER BY prices.matched_dimensions DESC, prices.price_key
-    LIMIT 1
-) AS taken
-WHERE taken.price_version_id = %(price_version_id)s AND taken.segment_from = %(segment_from)s;
+SELECT *
+FROM (
+    SELECT *, sum(counts) OVER (ORDER BY occurred_at, key_digest ROWS UNBOUNDED PRECEDING) AS running FROM counted
+) AS summed
+WHERE (occurred_at, key_digest) > (%(after_time)s, %(after_key)s)
+    AND (%(over)s::numeric IS NULL OR running > %(over)s) AND (%(up_to)s::numeric IS NULL OR running - counts < %(up_to)s)
+ORDER BY occurred_at, key_digest
+LIMIT %(limit)s;
+
+-- name: keys
+-- What the events of a page are called.
+SELECT events.key_digest, events.event_key
+FROM unnest(%(moments)s::timestamptz[], %(digests)s::uuid[]) AS asked (occurred_at, key_digest)
+JOIN landing.usage_events AS events
+    ON events.team_id = %(team_id)s AND events.occurred_at = asked.occurred_at AND events.key_digest = asked.key_digest;

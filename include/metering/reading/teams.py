@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow
@@ -65,3 +66,9 @@ def find_team(connection: Connection, access: Access, named: str | None) -> Team
     if not found:
         raise NotFound("unknown_team", f"There is no team {named[:80]!r}.")
     return Team(found[0]["team_id"], found[0]["team_key"])
+
+
+def with_key(connection: Connection, key_digest: UUID, named: str | None = None) -> list[Team]:
+    """The teams of which an event with this key has counted, or of them the one that is named."""
+    found = database.rows(connection, SQL["with_key"], key_digest=key_digest, team=named)
+    return [Team(row["team_id"], row["team_key"]) for row in found]

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from metering import database, statements
+from metering.bills.lines import Tier
 from metering.ingestion.events import digest
 from metering.reading.teams import NotFound, Team
 
@@ -58,18 +59,6 @@ class Window(msgspec.Struct):
     events: int
 
 
-class TierUse(msgspec.Struct):
-    """A tier of the line. The event is one of all that fill the tiers: none of them is its own."""
-
-    tier: int
-    over: Decimal
-    up_to: Decimal | None
-    quantity: Decimal
-    unit_amount: Decimal
-    usage_amount: Decimal
-    fixed_amount: Decimal
-
-
 class BillLine(msgspec.Struct):
     """The line on its bill, or an adjustment about it on a later one."""
 
@@ -92,7 +81,8 @@ class Rating(msgspec.Struct):
     """None: no price is for these dimensions."""
     line: str | None
     charge_unit: str | None
-    tiers: list[TierUse]
+    tiers: list[Tier]
+    """What the line's tiers hold; the event is one of all that fill them: none of them is its own."""
     bill_lines: list[BillLine]
 
 
@@ -230,7 +220,7 @@ def _rating(connection: psycopg.Connection[DictRow], asking: dict[str, Any], pri
         price=priced["price_key"],
         line=priced["line_key"],
         charge_unit=priced["charge_unit"],
-        tiers=[TierUse(**tier) for tier in tiers],
+        tiers=[Tier(**tier) for tier in tiers],
         bill_lines=[BillLine(**line) for line in lines],
     )
 

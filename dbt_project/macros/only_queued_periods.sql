@@ -37,16 +37,6 @@
     )
 {%- endmacro %}
 
-{#- The hook by which an increment of local windows says so: none begins earlier than a month before the first queued quarter-hour. -#}
-{% macro use_queued_windows() -%}
-    {% if is_incremental() -%}
-    select set_config('billing.usage_from', (
-        select coalesce((min(queue.bucket_start) - interval '32 days')::text, '')
-        from {{ source('billing', 'buckets_to_meter') }} as queue
-    ), true)
-    {%- endif %}
-{%- endmacro %}
-
 {#- Usage before this does not count in what the session computes. A setting, and no subquery, so that the planner knows it. -#}
 {% macro usage_from() -%}
     coalesce(nullif(current_setting('billing.usage_from', true), '')::timestamptz, '-infinity'::timestamptz)

@@ -4,8 +4,18 @@
     A level (weighted_sum) is its mean over the window, and has a row for every window since it first changed, up to the run's
     horizon. The model that calls this names what it refers to in `depends_on`, since dbt reads the references of a macro only
     when it runs.
+
+    An increment of few windows reads each by its key; one of many reads all usage since the first of them once.
 -#}
 {% macro usage_by_local(unit) -%}
+{%- set at_once = not is_incremental() or queued_buckets() | int > {'hour': 500000, 'day': 50000, 'month': 5000}[unit] -%}
+{%- set since %}
+        {%- if is_incremental() -%}
+        usage_known.bucket_start >= (select min({{ unit }}_start) from windows)
+        {%- else -%}
+        true
+        {%- endif %}
+{%- endset -%}
 with
 
 usage_known as (
@@ -25,6 +35,58 @@ windows as (
     select distinct team_id, meter_id, {{ unit }}_start from {{ ref('int_usage_windows_queued') }}
 ),
 {%- endif %}
+{%- if at_once %}
+
+-- Of each quarter-hour and zone once: there are few, and a clock takes longer to read than a row.
+clock as materialized (
+    select
+        time_zone,
+        bucket_start,
+        billing.local_start('{{ unit }}', bucket_start, time_zone) as {{ unit }}_start
+    from (
+        select distinct
+            teams.time_zone,
+            usage_known.bucket_start
+        from usage_known
+        inner join teams on teams.team_id = usage_known.team_id
+        where {{ since }}
+    ) as quarter_hours
+),
+{%- endif %}
+
+usage_in_windows as (
+    select
+        usage_known.*,
+        teams.time_zone,
+        {%- if at_once %}
+        clock.{{ unit }}_start
+    from usage_known
+    inner join teams on teams.team_id = usage_known.team_id
+    inner join clock
+        on clock.time_zone = teams.time_zone
+        and clock.bucket_start = usage_known.bucket_start
+        {%- if is_incremental() %}
+    inner join windows
+        on windows.team_id = usage_known.team_id
+        and windows.meter_id = usage_known.meter_id
+        and windows.{{ unit }}_start = clock.{{ unit }}_start
+        {%- endif %}
+    where {{ since }}
+    {%- else %}
+        windows.{{ unit }}_start
+    from windows
+    inner join teams on teams.team_id = windows.team_id
+    cross join lateral (
+        select *
+        from usage_known as inside
+        where inside.team_id = windows.team_id
+            and inside.meter_id = windows.meter_id
+            and inside.bucket_start >= windows.{{ unit }}_start
+            and inside.bucket_start < billing.local_end('{{ unit }}', windows.{{ unit }}_start, teams.time_zone)
+        offset 0
+    ) as usage_known
+    {%- endif %}
+),
 
 usage_combined as (
     select
@@ -33,25 +95,17 @@ usage_combined as (
         meters.aggregation,
         meters.rounding,
         meters.precision,
-        teams.time_zone,
-        billing.local_start('{{ unit }}', usage_known.bucket_start, teams.time_zone) as {{ unit }}_start,
+        usage_known.time_zone,
+        usage_known.{{ unit }}_start,
         usage_known.dimensions,
         {{ combined('meters.aggregation', 'usage_known') }} as quantity,
         sum(usage_known.event_count) as event_count,
         max(usage_known.decided_at) as decided_at
-    from usage_known
+    from usage_in_windows as usage_known
     inner join meters on meters.meter_id = usage_known.meter_id
-    inner join teams on teams.team_id = usage_known.team_id
-    {%- if is_incremental() %}
-    inner join windows
-        on windows.team_id = usage_known.team_id
-        and windows.meter_id = usage_known.meter_id
-        and windows.{{ unit }}_start = billing.local_start('{{ unit }}', usage_known.bucket_start, teams.time_zone)
-    {%- endif %}
     where meters.aggregation <> 'weighted_sum'
-        and usage_known.bucket_start >= {{ usage_from() }}
     group by
-        1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'teams') }}
+        1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'usage_known') }}
 ),
 
 levels as (

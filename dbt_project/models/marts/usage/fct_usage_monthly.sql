@@ -1,7 +1,6 @@
 {{
     config(
         tags=['usage'],
-        pre_hook='{{ use_queued_windows() }}',
         indexes=[{'columns': ['team_id', 'meter_id', 'month_start', 'dimensions'], 'unique': true}],
         meta={
             'windows': 'intermediate.int_usage_windows_queued',

@@ -120,7 +120,7 @@ def test_a_late_change_of_level_moves_every_window_and_period_after_it(house):
     house.aggregate()
     after = windows(house, "day", "weighted_sum")
     assert after[:3] == [("2026-10-01 00:00:00", 10), ("2026-10-02 00:00:00", 8), ("2026-10-03 00:00:00", 6)]
-    assert len(after) == len(before) and {value for _, value in after[2:]} == {6}
+    assert len(after) >= len(before) and {value for _, value in after[2:]} == {6}
     assert quantities(house, "2026-11")["weighted_sum"] == 6
 
     # Withdrawn, and all is as it was; a run over everything changes nothing more.
@@ -130,7 +130,8 @@ def test_a_late_change_of_level_moves_every_window_and_period_after_it(house):
         " from landing.usage_events where event_key = 'down'"
     )
     house.aggregate()
-    assert windows(house, "day", "weighted_sum") == before
+    # The zone's midnight may have passed since.
+    assert windows(house, "day", "weighted_sum")[: len(before)] == before
     assert quantities(house, "2026-11")["weighted_sum"] == 10
 
 

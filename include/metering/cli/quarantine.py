@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -138,15 +139,27 @@ def mend(
     say("Nothing was changed." if dry_run else "Mended.")
 
 
+def _over_chosen(action: Callable[[Connection, Choice, bool], None]) -> Callable[..., None]:
+    """A command over the entries that its options choose; `action` takes connection, choice and whether to try only."""
+
+    def command(
+        ids: Ids = None,
+        team: Team = None,
+        reason: Reason = None,
+        source: Source = None,
+        everything: All = False,
+        dry_run: DryRun = False,
+    ) -> None:
+        with _connect() as connection:
+            action(connection, _bulk(connection, ids, team, reason, source, everything), dry_run)
+
+    command.__name__, command.__doc__ = action.__name__, action.__doc__
+    return command
+
+
 @app.command(epilog=_epilog(4, 5))
-def resend(
-    ids: Ids = None,
-    team: Team = None,
-    reason: Reason = None,
-    source: Source = None,
-    everything: All = False,
-    dry_run: DryRun = False,
-) -> None:
+@_over_chosen
+def resend(connection: Connection, choice: Choice, dry_run: bool) -> None:
     """Send held events again, such as after a meter was added that was missing. Nothing counts twice.
 
     They go through the validation and landing that every event goes through. Fails where some are still in quarantine.
@@ -154,9 +167,7 @@ def resend(
     from metering.ingestion.landing import Landing
     from metering.quarantine import resending
 
-    with _connect() as connection:
-        choice = _bulk(connection, ids, team, reason, source, everything)
-        told = resending.resend(Landing(connection), _actor(), choice, dry_run=dry_run, progress=_say_how_many)
+    told = resending.resend(Landing(connection), _actor(), choice, dry_run=dry_run, progress=_say_how_many)
     _tell(told)
     if told.quarantined and not dry_run:
         raise typer.Exit(1)
@@ -183,21 +194,13 @@ def discard(
 
 
 @app.command(epilog=_epilog(7))
-def restore(
-    ids: Ids = None,
-    team: Team = None,
-    reason: Reason = None,
-    source: Source = None,
-    everything: All = False,
-    dry_run: DryRun = False,
-) -> None:
+@_over_chosen
+def restore(connection: Connection, choice: Choice, dry_run: bool) -> None:
     """Hold discarded events again."""
     from metering.cli.console import say
     from metering.quarantine import entries
 
-    with _connect() as connection:
-        choice = _bulk(connection, ids, team, reason, source, everything)
-        changed = entries.restore(connection, _actor(), choice, dry_run=dry_run)
+    changed = entries.restore(connection, _actor(), choice, dry_run=dry_run)
     say(f"{changed:,} {'would be' if dry_run else 'are'} held again.")
 
 

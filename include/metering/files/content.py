@@ -35,6 +35,8 @@ class Content:
         try:
             if path.is_dir():
                 raise BillingError(f"{path} is a directory.", "Give the path of one file.")
+            if path.is_fifo() or path.is_socket() or path.is_char_device():
+                raise BillingError(f"{path} is no file but a pipe or a device.", "Write what comes from it to a file.")
             self.size = path.stat().st_size
             with path.open("rb") as file:
                 self.start = file.read(4)

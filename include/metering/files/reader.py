@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -210,7 +211,13 @@ class UsageFile:
         return first
 
     def _header(self, first: Line, delimiter: str) -> list[str]:
-        names = csv_header(first, delimiter)
+        try:
+            names = csv_header(first, delimiter)
+        except csv.Error as error:
+            raise BillingError(
+                f"The header of {self.path} can't be read: {str(error).partition(' - ')[0]}.",
+                "Give a CSV file with a header, in UTF-8.",
+            ) from error
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise BillingError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -11,6 +12,7 @@ from psycopg.rows import DictRow
 
 from metering.errors import BillingError
 from metering.ingestion.landing import Landing
+from metering.ingestion.logs import log
 from metering.ingestion.replies import Refusal
 from metering.ingestion.worker import Worker
 
@@ -73,3 +75,7 @@ def _attempt(function: Callable[[Landing], Result], landing: Landing) -> tuple[R
     except psycopg.errors.QueryCanceled:
         message = "The answer took too long to find. Ask for a shorter time, or for less at once."
         raise Refusal(503, "too_slow", message, retry_after=10) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        log(logging.ERROR, "not_deployed", error=error)
+        message = "What this is read from has not been built yet; whoever runs the system has to deploy it."
+        raise Refusal(503, "not_deployed", message, retry_after=10) from None

@@ -93,6 +93,15 @@ def test_an_event_sent_again_without_its_time_is_a_duplicate_and_the_first_time_
     assert said["events"][0]["reason"] == "conflict"
 
 
+def test_what_is_not_built_yet_is_said_and_is_no_mistake_of_the_sender(
+    service: Running, connection: Connection, catalog: None
+) -> None:
+    reader = create_api_key(connection, scopes=["read"])
+    headers = {"authorization": f"Bearer {reader}"}
+    reply = httpx.get(f"{service.address}/api/usage/report", params={"team": "acme"}, headers=headers, timeout=30)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "not_deployed")
+
+
 def test_what_an_event_says_twice_is_not_guessed_at(service: Running, api_key: str) -> None:
     twice = [b'"quantity": 1, "quantity": 2', b'"properties": {"a": 1, "a": 2}', b'"unit": null, "\\u0075nit": "call"']
     broken = [b'{"team": "acme", "event": "call", "idempotency_key": "x", %b}' % fields for fields in twice]

@@ -39,6 +39,11 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.limit: int | None = None
 
+    def told_by(self, usage: usage_client.UsageClient) -> list[dict[str, Any]]:
+        """What has arrived once a client has sent all it had, in the order of its times."""
+        assert usage.flush()
+        return sorted(self.kept.values(), key=lambda event: str(event["time"]))
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what these tests are about."""
 
@@ -56,7 +61,7 @@ class MisbehavingServer(ThreadingHTTPServer):
             elif key not in self.kept:
                 status, reason = "accepted", None
                 self.kept[key] = event
-            elif self.kept[key] == event:
+            elif {**self.kept[key], "observed_at": ""} == {**event, "observed_at": ""}:
                 status, reason = "duplicate", None
             else:
                 status, reason = "quarantined", "conflict"
@@ -135,6 +140,13 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+@pytest.fixture
+def usage(server: MisbehavingServer) -> Iterator[usage_client.UsageClient]:
+    """A client of that server, which sends when it is told to."""
+    with usage_client.UsageClient(server.url, "bk_secret", flush_seconds=60) as client:
+        yield client
 
 
 @pytest.fixture

@@ -99,18 +99,6 @@ def served(app: Any) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture
-def usage(server: Server) -> Iterator[UsageClient]:
-    with UsageClient(server.url, "bk_secret", flush_seconds=60) as client:
-        yield client
-
-
-def calls(server: Server, usage: UsageClient) -> list[dict[str, Any]]:
-    """The calls that have arrived as usage, in the order of their beginning."""
-    assert usage.flush()
-    return sorted(server.kept.values(), key=lambda event: str(event["time"]))
-
-
 def test_a_call_is_metered_by_its_route_method_status_and_duration(
     server: Server, usage: UsageClient, http: httpx.Client
 ) -> None:
@@ -120,7 +108,7 @@ def test_a_call_is_metered_by_its_route_method_status_and_duration(
         http.delete(f"{url}/items/8")
         http.get(f"{url}/shops/berlin/items/9")
         http.get(f"{url}/wp-admin.php")
-    got = calls(server, usage)
+    got = server.told_by(usage)
     assert [
         (event.get("team"), *(event["properties"][name] for name in ("endpoint", "method", "status"))) for event in got
     ] == [
@@ -143,7 +131,7 @@ def test_an_exception_is_metered_and_raised_all_the_same(
     app.add_middleware(UsageMiddleware, usage=usage)
     with served(app) as url:
         assert http.get(f"{url}/broken").status_code == 500
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert (call["properties"]["status"], call["properties"]["error"]) == (500, "LookupError")
     assert call["properties"]["endpoint"] == "/broken"
 
@@ -158,7 +146,7 @@ def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(
         assert b"".join(pieces) == b"0\n1\n2\n3\n"
         with pytest.raises(httpx.RemoteProtocolError), http.stream("GET", f"{url}/slowly?break=1") as reply:
             reply.read()
-    whole, cut = calls(server, usage)
+    whole, cut = server.told_by(usage)
     assert Decimal(whole["properties"]["duration_ms"]) >= 200
     assert (whole["properties"]["status"], whole["properties"].get("error")) == (200, None)
     assert (cut["properties"]["status"], cut["properties"]["error"]) == (200, "LookupError")
@@ -171,7 +159,7 @@ def test_a_caller_that_goes_away_has_called(
         with http.stream("GET", f"{url}/endlessly") as reply:
             next(reply.iter_raw())
         until(lambda: usage.tally.tracked == 1)
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/endlessly", 200)
 
 
@@ -192,7 +180,7 @@ def test_what_is_told_about_calls_goes_along_and_some_are_no_usage(
         http.get(f"{url}/health")
         http.get(f"{url}/items/1", headers={"x-gateway-id": "g-1"})
         http.get(f"{url}/items/1")
-    first, second = calls(server, usage)
+    first, second = server.told_by(usage)
     assert (first["event"], first["unit"], first["subject"]) == ("call", "request", "user-7")
     assert first["properties"]["plan"] == "gold"
     assert first["idempotency_key"] == "g-1"
@@ -228,7 +216,7 @@ def test_fastapi_routes_and_their_prefixes_are_known(server: Server, usage: Usag
         http.get(f"{url}/v1/users/7/orders/x")
         http.get(f"{url}/v1/users/seven/orders/x")
         http.get(f"{url}/inner/reports/x")
-    got = [(event["properties"]["endpoint"], event["properties"]["status"]) for event in calls(server, usage)]
+    got = [(event["properties"]["endpoint"], event["properties"]["status"]) for event in server.told_by(usage)]
     assert got == [
         ("/v1/users/{user_id}/orders/{order_id}", 200),
         ("/v1/users/{user_id}/orders/{order_id}", 422),

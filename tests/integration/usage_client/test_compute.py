@@ -17,19 +17,8 @@ Server = Any
 
 
 @pytest.fixture
-def usage(server: Server) -> Iterator[UsageClient]:
-    with UsageClient(server.url, "bk_secret", flush_seconds=60) as client:
-        yield client
-
-
-@pytest.fixture
 def compute(usage: UsageClient) -> ComputeMeter:
     return ComputeMeter(usage)
-
-
-def runs(server: Server, usage: UsageClient) -> list[dict[str, Any]]:
-    assert usage.flush()
-    return sorted(server.kept.values(), key=lambda event: str(event["time"]))
 
 
 def test_a_block_counts_its_seconds_with_its_resources(
@@ -40,7 +29,7 @@ def test_a_block_counts_its_seconds_with_its_resources(
     ) as run:
         time.sleep(0.05)
         run.properties["rows"] = 12
-    (event,) = runs(server, usage)
+    (event,) = server.told_by(usage)
     assert Decimal("0.05") <= Decimal(event["quantity"]) < 30
     assert Decimal(event["quantity"]) == run.seconds
     assert event["properties"] == {"instance_type": "m5.large", "cpus": 4, "memory_gb": "7.5", "rows": 12}
@@ -56,7 +45,7 @@ def test_a_job_that_is_run_again_counts_once_and_runs_without_a_job_count_each(
             pass
         with compute.run():
             pass
-    assert len(runs(server, usage)) == 3
+    assert len(server.told_by(usage)) == 3
     assert usage.tally.quarantined == 1  # what the second run of the job took was another time
 
 
@@ -65,7 +54,7 @@ def test_an_exception_goes_through_and_the_time_until_then_counts(
 ) -> None:
     with pytest.raises(LookupError), compute.run():
         raise LookupError
-    (event,) = runs(server, usage)
+    (event,) = server.told_by(usage)
     assert event["properties"] == {"error": "LookupError"}
 
 
@@ -93,7 +82,7 @@ async def test_functions_coroutines_and_generators_are_measured_as_they_are(
     assert plain.__doc__ == "Says twice as much."
     assert await asyncio.gather(waiting(1), waiting(2)) == [2, 4]
     assert list(steps(3)) == [0, 1, 2]
-    first, *two, third = runs(server, usage)
+    first, *two, third = server.told_by(usage)
     assert (first["team"], first["properties"]["instance_type"]) == ("acme", "small")
     assert first["properties"]["function"].endswith("plain")
     assert {(event["team"], event["idempotency_key"]) for event in two} == {("team-1", "job-1"), ("team-2", "job-2")}
@@ -113,7 +102,7 @@ async def test_a_cancelled_coroutine_is_measured_until_then(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    (event,) = runs(server, usage)
+    (event,) = server.told_by(usage)
     assert event["properties"]["error"] == "CancelledError"
 
 

@@ -14,7 +14,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import flask
 import httpx
-import pytest
 
 from usage_client import UsageClient
 from usage_client.wsgi import UsageMiddleware
@@ -47,18 +46,6 @@ def served(app: Any) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture
-def usage(server: Server) -> Iterator[UsageClient]:
-    with UsageClient(server.url, "bk_secret", flush_seconds=60) as client:
-        yield client
-
-
-def calls(server: Server, usage: UsageClient) -> list[dict[str, Any]]:
-    """The calls that have arrived as usage, in the order of their beginning."""
-    assert usage.flush()
-    return sorted(server.kept.values(), key=lambda event: str(event["time"]))
 
 
 def shop() -> flask.Flask:
@@ -97,7 +84,7 @@ def test_a_call_is_metered_by_its_route_method_status_and_duration(
         assert "content-length" in reply.headers
         http.post(f"{url}/items/8")
         http.get(f"{url}/wp-admin.php")
-    got = calls(server, usage)
+    got = server.told_by(usage)
     assert [
         (event.get("team"), *(event["properties"][name] for name in ("endpoint", "method", "status"))) for event in got
     ] == [
@@ -111,7 +98,7 @@ def test_a_call_is_metered_by_its_route_method_status_and_duration(
 def test_an_exception_in_flask_is_its_500(server: Server, usage: UsageClient, http: httpx.Client) -> None:
     with served(UsageMiddleware(shop(), usage)) as url:
         assert http.get(f"{url}/broken").status_code == 500
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/broken", 500)
 
 
@@ -124,7 +111,7 @@ def test_a_stream_passes_piece_by_piece_and_its_whole_duration_counts(
         assert len(pieces) > 1
         assert b"".join(pieces) == b"0\n1\n2\n3\n"
         http.get(f"{url}/slowly?break=1")
-    whole, cut = calls(server, usage)
+    whole, cut = server.told_by(usage)
     assert Decimal(whole["properties"]["duration_ms"]) >= 200
     assert (whole["properties"]["status"], whole["properties"].get("error")) == (200, None)
     assert (cut["properties"]["status"], cut["properties"]["error"]) == (200, "LookupError")
@@ -142,7 +129,7 @@ def test_a_caller_that_goes_away_has_called(
         with http.stream("GET", url) as reply:
             next(reply.iter_raw())
         until(lambda: usage.tally.tracked == 1)
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert (call["properties"]["endpoint"], call["properties"]["status"]) == ("/endless", 200)
 
 
@@ -154,7 +141,7 @@ def test_an_exception_before_the_answer_is_metered_and_raised_all_the_same(
 
     with served(UsageMiddleware(broken, usage)) as url:
         assert http.get(url).status_code == 500
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert (call["properties"]["status"], call["properties"]["error"]) == (500, "LookupError")
 
 
@@ -174,7 +161,7 @@ def test_an_answer_that_changes_its_mind_counts_with_its_last_status(
     with served(UsageMiddleware(unsure, usage)) as url:
         reply = http.get(url)
         assert (reply.status_code, reply.headers["content-length"]) == (503, "7")
-    (call,) = calls(server, usage)
+    (call,) = server.told_by(usage)
     assert call["properties"]["status"] == 503
 
 
@@ -199,7 +186,7 @@ def test_the_middleware_keeps_the_rules_of_wsgi(server: Server, usage: UsageClie
     with served(outer) as url:
         assert http.get(url).text == "first ab"
     assert closed == [True]
-    assert len(calls(server, usage)) == 1
+    assert len(server.told_by(usage)) == 1
 
 
 def test_a_file_is_left_to_the_server(server: Server, usage: UsageClient, http: httpx.Client) -> None:
@@ -211,4 +198,4 @@ def test_a_file_is_left_to_the_server(server: Server, usage: UsageClient, http: 
     with served(UsageMiddleware(app, usage, skip=lambda call: call.method == "HEAD")) as url:
         assert http.get(url).text == "hello"
         http.head(url)
-    assert len(calls(server, usage)) == 1
+    assert len(server.told_by(usage)) == 1

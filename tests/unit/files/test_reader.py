@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,7 @@ def test_gzip_is_read_as_what_it_holds(tmp_path: Path) -> None:
         (b"a,a\n1,2\n", "two columns 'a'"),
         ("a\n1\n".encode("utf-16"), "UTF-16"),
         (b"\xff\n1\n", "header"),
+        (b"a,b\r1,2\r", "header .* can't be read: new-line character seen"),
         (gzip.compress(b"a\n" + bytes(range(65, 91)) * 500, mtime=0)[:-20], "damaged or ends too early"),
         (b"\x1f\x8bnonsense", "damaged or ends too early"),
     ],
@@ -101,3 +103,6 @@ def test_a_missing_file_and_a_directory_are_one_sentence(tmp_path: Path) -> None
         UsageFile(tmp_path / "none.csv")
     with pytest.raises(BillingError, match="is a directory"):
         UsageFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BillingError, match="a pipe or a device"):  # and it is not waited for what comes out of it
+        UsageFile(tmp_path / "pipe")

@@ -3,12 +3,18 @@
     date_bin('15 minutes', {{ moment }}, '2000-01-01Z')
 {%- endmacro %}
 
-{#- The number that a meter takes from an event; none for those that only tell events or values apart. -#}
+{#-
+    The number that a meter takes from an event; none for those that only tell events or values apart. None either where the
+    property is no number: landing asks that of the meters there are, so the event came before this meter, and must not stop all
+    others from being metered.
+-#}
 {% macro meter_value(events, meters) -%}
     case
         when {{ meters }}.aggregation in ('count', 'unique_count') then null
         when {{ meters }}.value_property is null then {{ events }}.quantity
-        else ({{ events }}.properties ->> {{ meters }}.value_property)::numeric
+        when {{ events }}.properties ->> {{ meters }}.value_property
+            ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$'
+            then ({{ events }}.properties ->> {{ meters }}.value_property)::numeric
     end * {{ meters }}.multiplier
 {%- endmacro %}
 

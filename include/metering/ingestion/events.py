@@ -20,6 +20,7 @@ _WHOLE_DIGITS, _FRACTION_DIGITS = 26, 12  # of the column numeric(38, 12)
 ONE = Decimal(1)
 
 Verdict = Literal["accepted", "duplicate", "quarantined"]
+VERDICTS: tuple[Verdict, ...] = ("accepted", "duplicate", "quarantined")
 
 
 class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):

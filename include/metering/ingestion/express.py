@@ -16,9 +16,8 @@ from functools import partial
 
 from metering.ingestion.body import Body
 from metering.ingestion.catalog import REFRESH_SECONDS
-from metering.ingestion.events import Reject, Sorted, Unreadable
+from metering.ingestion.events import Reject, Sorted
 from metering.ingestion.formats import LINES, PRESUMED_JSON
-from metering.ingestion.queue import QueueFull
 from metering.ingestion.refusals import refusal_of
 from metering.ingestion.replies import to_json
 from metering.ingestion.request_body import MAX_BYTES_HELD
@@ -85,7 +84,7 @@ class Express:
             if events.refused or not len(events) or judge.may_be_outdated(events):
                 return False
             landing = service.queue.enqueue(events)
-        except (Unreadable, QueueFull):
+        except Exception:  # whatever it is, the other way meets it too, and says it
             return False
         if bucket is not None:
             bucket.enter()

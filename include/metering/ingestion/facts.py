@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import overload
 
-from metering.ingestion.events import Fact, Origin, Verdict
+from metering.ingestion.events import VERDICTS, Fact, Origin, Verdict
 
 
 class Facts(Sequence[Fact]):
@@ -42,9 +41,11 @@ class Facts(Sequence[Fact]):
         self.moments.append(fact.moment)
         self.rows.append(fact.row)
 
-    def tally(self) -> Counter[Verdict]:
+    def tally(self) -> dict[Verdict, int]:
         """How many there are of each verdict."""
-        return Counter({"accepted": len(self)}) if self.verdicts is None else Counter(self.verdicts)
+        if self.verdicts is None:
+            return {"accepted": len(self), "duplicate": 0, "quarantined": 0}
+        return {verdict: self.verdicts.count(verdict) for verdict in VERDICTS}
 
     def __len__(self) -> int:
         return len(self.indexes)

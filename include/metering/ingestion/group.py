@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metering.ingestion import binary
-from metering.ingestion.events import Fact, Verdict
+from metering.ingestion.events import VERDICTS, Fact
 from metering.ingestion.facts import Facts
 
-_VERDICTS: tuple[Verdict, ...] = ("accepted", "duplicate", "quarantined")
 _ACCEPTED, _DUPLICATE, _QUARANTINED = range(3)
 _EPOCH = np.datetime64("2000-01-01T00:00:00", "us")
 
@@ -100,7 +99,7 @@ class Group:
             for part in self.parts:
                 part.verdicts = None
             return
-        verdicts = [_VERDICTS[verdict] for verdict in self._verdicts.tolist()]
+        verdicts = [VERDICTS[verdict] for verdict in self._verdicts.tolist()]
         for part, end in zip(self.parts, self._ends, strict=True):
             part.verdicts = verdicts[end - len(part) : end]
 

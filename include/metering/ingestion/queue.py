@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 
-from metering.ingestion.events import Reject, Sorted, Verdict
+from metering.ingestion.events import Reject, Sorted
 from metering.ingestion.landing import Landing
 from metering.ingestion.logs import log
 from metering.ingestion.worker import Worker
@@ -140,13 +140,13 @@ class GroupCommit:
         for events, done in group:
             if not done.done():
                 done.set_result(by_origin.get(id(events.origin), []))
-        verdicts = sum((part.tally() for part in facts), Counter[Verdict]())
+        tallies = [part.tally() for part in facts]
         log(
             logging.INFO,
             "landed",
             requests=len(group),
-            accepted=verdicts["accepted"],
-            duplicate=verdicts["duplicate"],
+            accepted=sum(tally["accepted"] for tally in tallies),
+            duplicate=sum(tally["duplicate"] for tally in tallies),
             quarantined=len(kept),
             waiting=self.waiting,
             seconds=round(time.perf_counter() - started, 4),

@@ -33,6 +33,7 @@ class Served:
     """The service in a thread of this process, and what its express way has taken."""
 
     port: int
+    end: Callable[[], None] = lambda: None
     taken: list[bool] = field(default_factory=list)
 
     def open(self) -> socket.socket:
@@ -87,8 +88,9 @@ def served(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
+        found.end = lambda: setattr(server, "should_exit", True)
         yield found
-        server.should_exit = True
+        found.end()
         thread.join()
 
 
@@ -226,10 +228,7 @@ def test_what_could_not_be_committed_is_not_acknowledged(
     assert served.ask(request(api_key, sent({}))) == said
 
 
-def test_a_sender_that_has_gone_troubles_nobody(
-    served: Served, api_key: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served.ask(request(api_key, b"[]"))
+def commit_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Worker.run
 
     async def slowly(self: Worker, function: Callable[..., Any]) -> Any:
@@ -237,6 +236,27 @@ def test_a_sender_that_has_gone_troubles_nobody(
         return await run(self, function)
 
     monkeypatch.setattr(Worker, "run", slowly)
+
+
+def test_a_service_that_ends_answers_what_it_has_taken(
+    served: Served, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.ask(request(api_key, b"[]"))
+    commit_slowly(monkeypatch)
+    with served.open() as connection:
+        connection.sendall(request(api_key, sent({})))
+        time.sleep(0.05)
+        served.end()
+        said = reply_on(connection)
+        assert said[2]["accepted"] == 1 and said[1]["connection"] == "close"
+        assert connection.recv(1) == b""
+
+
+def test_a_sender_that_has_gone_troubles_nobody(
+    served: Served, api_key: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.ask(request(api_key, b"[]"))
+    commit_slowly(monkeypatch)
     with served.open() as gone:
         gone.sendall(request(api_key, sent({})))
         time.sleep(0.05)

@@ -27,7 +27,8 @@ EVENTS = [
     ("2026-10-02T10:00:00Z", "120.25", "eu", "gold", {"bytes": "1500000000", "seconds": "5400", "user": "a"}),
     ("2026-10-02T11:00:00Z", "10.5", "uk", "gold", {"bytes": "1", "seconds": "1800", "user": "b"}),
     ("2026-10-02T23:59:59Z", "7", "eu", "free", {"kind": "x", "bytes": "500000000", "seconds": "0", "user": "a"}),
-    ("2026-10-03T00:00:00Z", "12", "us", "gold", {"bytes": "0", "seconds": "0", "user": "c"}),
+    # Landed before there was a meter that takes a number from its bytes.
+    ("2026-10-03T00:00:00Z", "12", "us", "gold", {"bytes": "many", "seconds": "0", "user": "c"}),
 ]
 
 

@@ -18,11 +18,11 @@ from metering.ingestion.worker import Worker
 
 MAX_WAITING = 50_000
 """Events that may wait for their commit."""
-GROUP = 10_000
-"""Events after which a transaction takes no further request."""
+GROUP = 4_000
+"""Events after which a transaction takes no further request: so that requests are judged while others are committed."""
 AT_ONCE = 2
 """Transactions at once: connections that the worker needs."""
-WORTHWHILE = 2_000
+WORTHWHILE = 24
 """Events that have to wait for a transaction to begin beside another."""
 
 
@@ -41,7 +41,7 @@ class GroupCommit:
         self._requests: deque[tuple[Sorted, asyncio.Future[list[Reject]]]] = deque()
         self._queued = 0  # events of these requests
         self._under_way: set[asyncio.Task[None]] = set()
-        self._runs = False
+        self._runs = self._soon = False
         self.waiting = 0
         """Events of requests that are neither committed nor failed."""
 
@@ -67,13 +67,16 @@ class GroupCommit:
         count = len(events)
         if self.waiting and self.waiting + count > self._max_waiting:
             raise QueueFull
-        done: asyncio.Future[list[Reject]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Reject]] = loop.create_future()
         self.waiting += count
         self._requests.append((events, done))
         self._queued += count
         done.add_done_callback(lambda _: self._leave(count))
         # Not at once: what else has arrived by now goes with it.
-        asyncio.get_running_loop().call_soon(self._begin)
+        if not self._soon:
+            self._soon = True
+            loop.call_soon(self._begin)
         return done
 
     def _leave(self, count: int) -> None:
@@ -94,6 +97,7 @@ class GroupCommit:
 
         The second keeps PostgreSQL at work while this process prepares or PostgreSQL's disk makes the first durable.
         """
+        self._soon = False
         while self._runs and self._requests:
             beside = len(self._under_way)
             if beside == AT_ONCE or (beside and self._queued < WORTHWHILE):

@@ -309,7 +309,7 @@ OPERATIONS = (
                 ),
             ),
             408: Reply("The body took too long to arrive."),
-            413: Reply(f"The body has more than {MAX_BYTES} bytes."),
+            413: Reply(f"The body has, or unpacks to, more than {MAX_BYTES} bytes."),
             415: Reply("The body is of a type, or compressed in a way, that is not taken."),
         },
     ),

@@ -18,7 +18,8 @@
 {%- endset -%}
 with
 
-usage_known as (
+-- Read by key in each place, and not once as a whole.
+usage_known as not materialized (
     select * from {{ ref('int_usage_recorded') }}
 ),
 
@@ -108,36 +109,47 @@ usage_combined as (
         1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'usage_known') }}
 ),
 
+-- Of each slice of a level: since when windows of it are made, and what it was before the first of them.
 levels as (
     select
         usage_known.team_id,
         usage_known.meter_id,
         usage_known.dimensions,
+        meters.rounding,
+        meters.precision,
         teams.time_zone,
-        min(usage_known.bucket_start) as since
+        {%- if is_incremental() %}
+        greatest(billing.local_start('{{ unit }}', min(usage_known.bucket_start), teams.time_zone), queued.since) as since,
+        coalesce(sum(usage_known.quantity) filter (where usage_known.bucket_start < queued.since), 0) as quantity
+        {%- else %}
+        billing.local_start('{{ unit }}', min(usage_known.bucket_start), teams.time_zone) as since,
+        0 as quantity
+        {%- endif %}
     from meters
     {%- if is_incremental() %}
-    inner join (select distinct team_id, meter_id from windows) as windows on windows.meter_id = meters.meter_id
+    inner join (
+        select team_id, meter_id, min({{ unit }}_start) as since from windows group by team_id, meter_id
+    ) as queued on queued.meter_id = meters.meter_id
     inner join usage_known
-        on usage_known.team_id = windows.team_id
-        and usage_known.meter_id = windows.meter_id
+        on usage_known.team_id = queued.team_id
+        and usage_known.meter_id = queued.meter_id
     {%- else %}
     inner join usage_known on usage_known.meter_id = meters.meter_id
     {%- endif %}
     inner join teams on teams.team_id = usage_known.team_id
     where meters.aggregation = 'weighted_sum'
-    group by usage_known.team_id, usage_known.meter_id, usage_known.dimensions, teams.time_zone
+    group by
+        usage_known.team_id, usage_known.meter_id, usage_known.dimensions, meters.rounding, meters.precision, teams.time_zone
+        {%- if is_incremental() %}, queued.since{% endif %}
 ),
 
 level_windows as (
     select distinct
         levels.*,
         {%- if unit == 'hour' %}
-        billing.local_start('hour', moment, levels.time_zone) as window_start,
-        billing.local_end('hour', billing.local_start('hour', moment, levels.time_zone), levels.time_zone) as window_end
+        billing.local_start('hour', moment, levels.time_zone) as window_start
         {%- else %}
-        billing.local_instant(on_clock, levels.time_zone) as window_start,
-        billing.local_instant(on_clock + interval '1 {{ unit }}', levels.time_zone) as window_end
+        billing.local_instant(on_clock, levels.time_zone) as window_start
         {%- endif %}
     from levels
     cross join (
@@ -154,6 +166,30 @@ level_windows as (
     {%- endif %}
 ),
 
+-- Changes within a window, each also times the seconds of the window that had passed before it.
+level_changes as (
+    select
+        levels.team_id,
+        levels.meter_id,
+        levels.dimensions,
+        billing.local_start('{{ unit }}', usage_known.bucket_start, levels.time_zone) as window_start,
+        sum(usage_known.quantity) as quantity,
+        sum(
+            usage_known.quantity * extract(
+                epoch from usage_known.bucket_start
+                - billing.local_start('{{ unit }}', usage_known.bucket_start, levels.time_zone)
+            ) + usage_known.passed_quantity_seconds
+        ) as passed_quantity_seconds,
+        sum(usage_known.event_count) as event_count
+    from levels
+    inner join usage_known
+        on usage_known.team_id = levels.team_id
+        and usage_known.meter_id = levels.meter_id
+        and usage_known.dimensions = levels.dimensions
+        and usage_known.bucket_start >= levels.since
+    group by levels.team_id, levels.meter_id, levels.dimensions, window_start
+),
+
 usage_levelled as (
     select
         level_windows.team_id,
@@ -161,22 +197,25 @@ usage_levelled as (
         level_windows.window_start,
         level_windows.time_zone,
         level_windows.dimensions,
-        sum({{ quantity_seconds('usage_known', 'level_windows.window_start', 'level_windows.window_end') }})
-        / extract(epoch from level_windows.window_end - level_windows.window_start) as quantity,
-        coalesce(sum(usage_known.event_count) filter (where usage_known.bucket_start >= level_windows.window_start), 0) as event_count
+        level_windows.rounding,
+        level_windows.precision,
+        level_windows.quantity
+        + coalesce(sum(level_changes.quantity) over (
+            partition by level_windows.team_id, level_windows.meter_id, level_windows.dimensions
+            order by level_windows.window_start
+            rows unbounded preceding
+        ), 0)
+        - coalesce(level_changes.passed_quantity_seconds, 0) / extract(
+            epoch from billing.local_end('{{ unit }}', level_windows.window_start, level_windows.time_zone)
+            - level_windows.window_start
+        ) as quantity,
+        coalesce(level_changes.event_count, 0) as event_count
     from level_windows
-    {%- if is_incremental() %}
-    inner join windows
-        on windows.team_id = level_windows.team_id
-        and windows.meter_id = level_windows.meter_id
-        and windows.{{ unit }}_start = level_windows.window_start
-    {%- endif %}
-    inner join usage_known
-        on usage_known.team_id = level_windows.team_id
-        and usage_known.meter_id = level_windows.meter_id
-        and usage_known.dimensions = level_windows.dimensions
-        and usage_known.bucket_start < level_windows.window_end
-    group by 1, 2, 3, 4, 5, level_windows.window_end
+    left join level_changes
+        on level_changes.team_id = level_windows.team_id
+        and level_changes.meter_id = level_windows.meter_id
+        and level_changes.dimensions = level_windows.dimensions
+        and level_changes.window_start = level_windows.window_start
 )
 
 select
@@ -191,13 +230,12 @@ from usage_combined
 group by team_id, meter_id, {{ unit }}_start, time_zone, dimensions, aggregation, rounding, precision
 union all
 select
-    usage_levelled.team_id,
-    usage_levelled.meter_id,
-    usage_levelled.window_start,
-    (usage_levelled.window_start at time zone usage_levelled.time_zone)::timestamp,
-    usage_levelled.dimensions,
-    ({{ rounded_quantity('usage_levelled.quantity', 'meters') }})::numeric(38, 12),
-    usage_levelled.event_count::bigint
+    team_id,
+    meter_id,
+    window_start,
+    (window_start at time zone time_zone)::timestamp,
+    dimensions,
+    ({{ rounded_quantity('usage_levelled.quantity', 'usage_levelled') }})::numeric(38, 12),
+    event_count::bigint
 from usage_levelled
-inner join meters on meters.meter_id = usage_levelled.meter_id
 {%- endmacro %}

@@ -34,13 +34,13 @@ commitments as (
 
 select
     versions.price_version_id,
-    coalesce((versions.parameters ->> 'commitment_amount')::numeric, commitments.amount) as commitment_amount,
+    coalesce((versions.parameters ->> 'commitment_amount')::numeric(38, 12), commitments.amount) as commitment_amount,
     -- What is beyond the commitment costs so many times its price.
     coalesce((versions.parameters ->> 'overage_factor')::numeric, 1) as overage_factor,
     -- Whether what is missing to the commitment is owed.
     coalesce((versions.parameters ->> 'true_up')::boolean, true) as is_trued_up,
     coalesce((versions.parameters ->> 'discount_percent')::numeric, 0) as discount_percent,
-    (versions.parameters ->> 'minimum_amount')::numeric as minimum_amount,
-    (versions.parameters ->> 'maximum_amount')::numeric as maximum_amount
+    (versions.parameters ->> 'minimum_amount')::numeric(38, 12) as minimum_amount,
+    (versions.parameters ->> 'maximum_amount')::numeric(38, 12) as maximum_amount
 from versions
 left join commitments on commitments.price_version_id = versions.price_version_id

@@ -1,10 +1,17 @@
 -- name: trigger
 -- Triggers alerts that have reached their threshold on a bill that is not final, once for each period and threshold.
 WITH quantities AS (
-    SELECT team_id, subscription_key, period_start, meter_id, sum(quantity) AS quantity
-    FROM marts.fct_bill_lines
-    WHERE kind = 'usage'
-    GROUP BY team_id, subscription_key, period_start, meter_id
+    -- A meter may have several lines. What doesn't add up is the highest of them; a level's are shares of the whole cycle.
+    SELECT
+        lines.team_id, lines.subscription_key, lines.period_start, lines.meter_id,
+        CASE
+            WHEN meters.is_additive OR meters.aggregation = 'weighted_sum' THEN sum(lines.quantity)
+            ELSE max(lines.quantity)
+        END AS quantity
+    FROM marts.fct_bill_lines AS lines
+    JOIN staging.stg_billing__meters AS meters USING (meter_id)
+    WHERE lines.kind = 'usage'
+    GROUP BY lines.team_id, lines.subscription_key, lines.period_start, lines.meter_id, meters.is_additive, meters.aggregation
 ),
 measured AS (
     SELECT

@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 from metering.catalog.currencies import EXPONENTS
+from metering.catalog.parts import plain
 from metering.catalog.price import Override, PlanTerms, Price, PriceVersion, Tier
 
 if TYPE_CHECKING:
@@ -165,15 +166,15 @@ def _tiers(place: Location, tiers: Sequence[Tier]) -> Iterator[Mistake]:
         if tier.over is not None and tier.over < bound:
             yield (
                 (*at, "over"),
-                f"overlaps: the tier before goes up to {bound:f}, and this one begins over {tier.over:f}",
+                f"overlaps: the tier before goes up to {plain(bound)}, and this one begins over {plain(tier.over)}",
             )
         if tier.over is not None and tier.over > bound:
-            yield (*at, "over"), f"leaves a gap: usage over {bound} up to {tier.over:f} has no tier"
+            yield (*at, "over"), f"leaves a gap: usage over {plain(bound)} up to {plain(tier.over)} has no tier"
         if tier.up_to is not None and tier.up_to <= bound:
-            yield (*at, "up_to"), f"overlaps: {tier.up_to:f} is not above {bound:f}, where this tier begins"
+            yield (*at, "up_to"), f"overlaps: {plain(tier.up_to)} is not above {plain(bound)}, where this tier begins"
         bound = tier.up_to
         if number == last and bound is not None:
-            yield (*at, "up_to"), f"leaves a gap: usage over {bound:f} has no tier (the last tier has no up_to)"
+            yield (*at, "up_to"), f"leaves a gap: usage over {plain(bound)} has no tier (the last tier has no up_to)"
 
 
 def _limits(place: Location, version: PriceVersion) -> Iterator[Mistake]:
@@ -193,7 +194,7 @@ def _limits(place: Location, version: PriceVersion) -> Iterator[Mistake]:
                 if value not in before:
                     yield (*at, "limits", value), "has no limit in the tier before, so that this tier is never reached"
                 elif limit <= before[value]:
-                    yield (*at, "limits", value), f"overlaps: the tier before reaches {before[value]:f}"
+                    yield (*at, "limits", value), f"overlaps: the tier before reaches {plain(before[value])}"
 
 
 def _around(place: Location, version: PriceVersion | PlanTerms) -> Iterator[Mistake]:
@@ -207,12 +208,12 @@ def _around(place: Location, version: PriceVersion | PlanTerms) -> Iterator[Mist
                 yield (*place, field), "there is no commitment that it could be about"
     low, high = version.minimum_amount, version.maximum_amount
     if low is not None and high is not None and low > high:
-        yield (*place, "maximum_amount"), f"is below the minimum_amount, {low:f}"
+        yield (*place, "maximum_amount"), f"is below the minimum_amount, {plain(low)}"
     if isinstance(version, PlanTerms):
         return
     low, high = version.minimum_per_event, version.maximum_per_event
     if low is not None and high is not None and low > high:
-        yield (*place, "maximum_per_event"), f"is below the minimum_per_event, {low:f}"
+        yield (*place, "maximum_per_event"), f"is below the minimum_per_event, {plain(low)}"
     if version.free_units is not None and version.treats_events:
         yield (*place, "free_units"), "a price that treats each event by itself says free_amount"
 

@@ -145,8 +145,13 @@ class Trial:
         }
         if self.cycle:
             subscription["cycle"] = self.cycle
+        taken_back = {
+            event["event"] for said in self.phases for event in said.events if event.get("quantity", ZERO) < ZERO
+        }
         return {
-            "meters": self.meters,
+            "meters": [
+                {**meter, "allow_negative": True} if meter["event"] in taken_back else meter for meter in self.meters
+            ],
             "plans": [{"plan": self.key, "name": self.key, "prices": prices, "terms": terms}],
             "teams": [{"team": self.key, "name": self.key, "time_zone": self.zone, "subscription": subscription}],
         }

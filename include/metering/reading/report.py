@@ -169,17 +169,25 @@ def _period(connection: psycopg.Connection[DictRow], team: Team, found: dict[str
         currency=found["currency"],
         cost=Cost(total=usage + adjustments, usage=usage, adjustments=adjustments),
         lines=lines,
-        usage=_usage(database.rows(connection, SQL["usage"], **asking)),
+        usage=_usage(_measured(connection, asking)),
         unpriced=[Unpriced(row["meter_key"], row["dimensions"], row["quantity"], row["unit"]) for row in unpriced],
     )
 
 
+def _measured(connection: psycopg.Connection[DictRow], asking: dict[str, Any]) -> list[dict[str, Any]]:
+    """Usage of all meters; what doesn't add up is asked for only where there is a meter of that kind."""
+    rows = database.rows(connection, SQL["usage"], **asking)
+    if database.one(connection, SQL["has_meters_apart"])["found"]:
+        rows += database.rows(connection, SQL["usage_apart"], **asking)
+    return rows
+
+
 def _usage(rows: list[dict[str, Any]]) -> list[MeterUsage]:
-    """Sort the rows of the statement `usage` into meters."""
+    """Sort the rows of the statements of usage into meters, by key."""
     meters: dict[str, MeterUsage] = {}
     for row in rows:
         found = meters.setdefault(row["meter_key"], MeterUsage(row["meter_key"], row["unit"], Decimal(0), 0, [], 0, []))
-        if row["is_slice"]:
+        if row["dimensions"] is not None:
             if len(found.slices) < MAX_SLICES:
                 found.slices.append(Slice(row["dimensions"], row["quantity"], row["events"]))
             else:
@@ -188,7 +196,7 @@ def _usage(rows: list[dict[str, Any]]) -> list[MeterUsage]:
             found.days.append(Day(row["local_day"], row["quantity"], row["events"]))
         else:
             found.quantity, found.events = row["quantity"], row["events"]
-    return list(meters.values())
+    return [meters[key] for key in sorted(meters)]
 
 
 def _history(

@@ -40,17 +40,15 @@ WHERE periods.team_id = %(team_id)s
 ORDER BY periods.subscription_key, periods.period_start;
 
 -- name: usage
--- Usage within a period: of each meter, of each of its dimension slices and of each local day. slice and day are null where
--- the row is not about one.
+-- Usage within a period of the meters that add up: of each meter, of each of its dimension slices and of each local day.
+-- dimensions and local_day are null where the row is not about one.
 SELECT
     meters.meter_key, meters.unit,
-    CASE WHEN grouping(known.dimensions) = 0 THEN known.dimensions END AS dimensions,
-    grouping(known.dimensions) = 0 AS is_slice,
-    (known.bucket_start AT TIME ZONE %(time_zone)s)::date AS local_day,
+    known.dimensions, (known.bucket_start AT TIME ZONE %(time_zone)s)::date AS local_day,
     trim_scale(sum(known.quantity)) AS quantity,
     sum(known.event_count)::bigint AS events
 FROM intermediate.int_usage_known AS known
-JOIN billing.meters AS meters USING (meter_id)
+JOIN staging.stg_billing__meters AS meters ON meters.meter_id = known.meter_id AND meters.is_additive
 WHERE known.team_id = %(team_id)s
     AND known.bucket_start >= %(period_start)s AND known.bucket_start < %(period_end)s
 GROUP BY GROUPING SETS (
@@ -59,6 +57,21 @@ GROUP BY GROUPING SETS (
     (meters.meter_key, meters.unit, (known.bucket_start AT TIME ZONE %(time_zone)s)::date)
 )
 ORDER BY meters.meter_key, local_day, quantity DESC;
+
+-- name: has_meters_apart
+-- Whether any meter is of those that don't add up.
+SELECT EXISTS (SELECT FROM staging.stg_billing__meters WHERE NOT is_additive) AS found;
+
+-- name: usage_apart
+-- The same of the meters that don't: the usage of all slices, or days, is not the sum of theirs.
+SELECT
+    meters.meter_key, meters.unit, apart.dimensions, apart.local_day,
+    trim_scale(apart.quantity) AS quantity, apart.event_count AS events
+FROM intermediate.int_usage_apart AS apart
+JOIN billing.meters AS meters USING (meter_id)
+WHERE apart.team_id = %(team_id)s
+    AND apart.subscription_key = %(subscription_key)s AND apart.period_start = %(period_start)s
+ORDER BY meters.meter_key, apart.local_day, apart.quantity DESC;
 
 -- name: unpriced
 -- Usage of the period that meets no price and is on no line, though its meter has prices.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from metering.reading.report import report
+from metering.reading.teams import Team
+
 AGGREGATIONS = ("count", "sum", "min", "max", "average", "latest", "bucketed_max", "bucketed_sum", "weighted_sum")
 ONE_EACH = [("0", None, "1", "0")]
 
@@ -86,6 +89,23 @@ def test_every_aggregation_is_what_its_name_says(house):
     # The level stays: November has it from its first second on, without any event.
     assert quantities(house, "2026-11")["weighted_sum"] == 24
     assert quantities(house, "2026-11")["latest"] == 0
+
+    # A report says the same, and never the sum of windows or slices of what doesn't add up.
+    (period,) = report(house.connection, Team(house.teams["acme"], "acme"), period="2026-10", history=0).periods
+    said = {usage.meter: usage for usage in period.usage}
+    assert {meter: usage.quantity for meter, usage in said.items()} == found
+    assert {usage.events for usage in said.values()} == {5}
+    days = {meter: [(day.day.day, day.quantity) for day in usage.days] for meter, usage in said.items()}
+    assert days["max"] == [(2, 9), (3, 3)]
+    assert days["unique_count"] == [(2, 3), (3, 0)]
+    assert days["bucketed_max"] == [(2, 15), (3, 3)]
+    assert days["average"] == [(2, Decimal("5.25")), (3, 3)]
+    assert days["weighted_sum"][-1] == (31, 24)
+    slices = {meter: [(one.dimensions["region"], one.quantity) for one in said[meter].slices] for meter in said}
+    assert slices["max"] == [("us", 9), ("eu", 6)]
+    assert slices["average"] == [("us", Decimal("5.5")), ("eu", Decimal("4.333333333333"))]
+    assert slices["latest"] == [("us", 9), ("eu", 3)]
+    assert sum(quantity for _, quantity in slices["weighted_sum"]) - found["weighted_sum"] < Decimal("1e-11")
 
     assert windows(house, "hour", "max") == [
         ("2026-10-02 10:00:00", 2),

@@ -21,7 +21,6 @@ select
     unit_divisor,
     per_period_hour,
     charge_zero_flat,
-    carry_tiers,
     parameters,
     -- Charge units are rounded to whole ones: up, down or round.
     parameters ->> 'unit_rounding' as unit_rounding,

@@ -106,8 +106,11 @@ class Plan(Part):
     """Prices that go together."""
 
     plan: Text
+    """Its key, which subscriptions name."""
     name: Text
+    """What people call it."""
     prices: tuple[Price, ...] = ()
+    """What it costs, meter by meter."""
     terms: tuple[PlanTerms, ...] = ()
     """What stands around all of its prices together."""
 
@@ -168,18 +171,26 @@ class Webhook(Part):
     """Where an alert is posted to."""
 
     webhook: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2000)]
+    """A URL to which the alert is posted as JSON."""
 
 
 class Alert(Part):
     """When to warn: the open bill reaches `amount` (in its currency), or the usage of `meter` reaches `quantity`."""
 
     alert: Text
+    """Its key."""
     amount: Annotated[Amount, Field(gt=0)] | None = None
+    """It triggers when the open bill reaches this, in the bill's currency."""
     quantity: Annotated[Amount, Field(gt=0)] | None = None
+    """Instead of an amount: when the usage of `meter` reaches this."""
     meter: Text | None = None
+    """The meter that `quantity` is of."""
     severity: Literal["soft", "hard"] = "soft"
+    """soft, if left out, or hard."""
     channels: Annotated[tuple[Literal["log"] | Webhook, ...], Field(min_length=1)] = ("log",)
+    """Where it goes: log, and webhooks."""
     active: bool = True
+    """Whether it is watched; no silences it."""
 
 
 class Team(Part):
@@ -220,8 +231,11 @@ class Catalog(Part):
     """A whole catalog: everything that its parts name is in it."""
 
     meters: tuple[Meter, ...] = ()
+    """What is measured."""
     plans: tuple[Plan, ...] = ()
+    """What it costs."""
     teams: tuple[Team, ...] = ()
+    """Who is billed."""
     _source: document.Document | document.Folder | None = PrivateAttr(None)
 
     @classmethod
@@ -291,8 +305,16 @@ def _reason(error: Any) -> str:
     match error["type"]:
         case "missing":
             return "is missing"
+        case "extra_forbidden" if "terms" in error["loc"] and error["loc"][-1] in ("commitment_units", "free_units"):
+            return (
+                "terms stand around several prices, whose units differ: say it in amounts, or of each price by itself"
+            )
         case "extra_forbidden":
             return "is not a field that is known here"
+        case "string_type" if error["loc"][-1] in ("since", "until") and "hours" in error["loc"]:
+            return f"{error['input']!r} is no time of day: write it with quotes, such as '08:00'"
+        case "string_type":
+            return f"should be a text, and it is {error['input']!r}: write it with quotes"
         case "value_error":
             return str(error["ctx"]["error"])
         case "decimal_max_places":

@@ -39,8 +39,11 @@ class Hours(Part):
     """Hours of the week on the team's own clock: on each of `days` from `since` until `until`, over midnight too."""
 
     days: Annotated[tuple[Day, ...], Field(min_length=1)] = DAYS
+    """Days of the week; left out: all of them."""
     since: Clock
+    """When it begins on each of the days, such as '08:00'."""
     until: Clock
+    """When it ends, such as '20:00'; before `since`: on the day after."""
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
@@ -78,12 +81,19 @@ class Tier(Part):
     """
 
     over: Amount | None = None
+    """Where it begins (excluded); left out: where the tier before ends."""
     up_to: Amount | None = None
+    """Where it ends (included), in charge units; left out of the last."""
     unit_amount: Amount = Decimal(0)
+    """What each unit, or block, costs, in the major unit of the currency."""
     flat_amount: Amount = Decimal(0)
+    """What is owed once, if any usage reaches the tier; in the major unit of the currency."""
     rate_percent: Annotated[Amount, Field(decimal_places=10)] | None = None
+    """Of percentage prices: the share that is owed, in percent."""
     block_size: Annotated[Amount, Field(gt=0)] | None = None
+    """How many units are one block, or package, which is billed as a whole."""
     limits: Mapping[Text, Amount] | None = None
+    """Of capacity prices: up to how much of each value of the dimension `limited_by` the tier reaches."""
 
     @property
     def price_of_a_unit(self) -> Decimal:
@@ -95,31 +105,57 @@ class PriceVersion(Part):
     """A price from `effective_from` (UTC) until the next version. docs/catalog.md says what each field means."""
 
     effective_from: Moment
+    """Since when it holds: a moment with a zone, on a quarter of an hour. It does until the next version begins."""
     model: Text
+    """What a unit costs; docs/prices.md has figures for each."""
     charge_unit: Text
+    """The unit that the tiers count, such as request or GB-month."""
     unit_divisor: Amount = Decimal(1)
+    """How many of the meter's units make one charge unit; 1 if left out."""
     per_period_hour: bool = False
+    """Whether to divide by the hours of the billing cycle too: GB-hours become GB-months."""
     charge_zero_flat: bool = True
+    """Whether no usage owes the flat_amount of the first tier; yes if left out."""
     tiers: tuple[Tier, ...] = ()
+    """Each over the one before, up to and including up_to; the last has none."""
     unit_rounding: Literal["up", "down", "round"] | None = None
+    """Only whole charge units are charged: up, down or round (halves away from zero)."""
     free_units: Annotated[Amount, Field(ge=0)] | None = None
+    """So many charge units are free; they are tier 0 of the line."""
     block_rounding: Literal["up", "down"] | None = None
+    """Whether a block that was begun is owed (up, if left out) or not (down)."""
     multiplier: Annotated[Amount, Field(ge=0)] | None = None
+    """What usage costs, times this."""
     each: Literal["hour", "day"] | None = None
+    """Usage of each hour, or day, of the team's clock is priced by itself."""
     group_by: tuple[Text, ...] | None = None
+    """Usage of each combination of values of these dimensions is priced by itself."""
     limited_by: Text | None = None
+    """Of capacity prices: the dimension whose values the tiers limit."""
     fixed_per_event: Annotated[Amount, Field(ge=0)] | None = None
+    """Of percentage prices: owed for each event that is charged."""
     free_events: Annotated[int, Field(ge=0)] | None = None
+    """Of percentage prices: so many events of a period are free, in the order of their time."""
     free_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """Of percentage prices: events are free until they have brought so much."""
     minimum_per_event: Annotated[Amount, Field(ge=0)] | None = None
+    """Of percentage prices: what an event costs at least."""
     maximum_per_event: Annotated[Amount, Field(ge=0)] | None = None
+    """Of percentage prices: what an event costs at most."""
     commitment_units: Annotated[Amount, Field(ge=0)] | None = None
+    """So many charge units of a whole cycle are committed to; what they cost is the commitment."""
     commitment_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """So much of a whole cycle is committed to; prorated by day."""
     overage_factor: Annotated[Amount, Field(ge=0)] | None = None
+    """What is beyond the commitment costs so many times its price."""
     true_up: bool | None = None
+    """Whether what is missing to the commitment is owed; yes if left out."""
     discount_percent: Annotated[Amount, Field(ge=0, le=100)] | None = None
+    """Taken off all before it."""
     minimum_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """What is owed at least in a whole cycle; prorated by day."""
     maximum_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """What is owed at most in a whole cycle; prorated by day."""
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -141,12 +177,19 @@ class Price(Part):
     """What one meter's usage costs, or the part of it whose dimensions are those of `match`, within `hours`."""
 
     price: Text
+    """Its key, which stays: without spaces, @ and #."""
     name: Text
+    """What bills call it."""
     meter: Text
+    """The key of the meter whose usage it prices."""
     currency: Text
+    """ISO 4217 code; amounts are in its major unit."""
     match: Mapping[Text, str] = {}
+    """The values of dimensions that it is for; left out: all usage that no other price of the plan names."""
     hours: Annotated[tuple[Hours, ...], Field(min_length=1)] | None = None
+    """The hours of the week that it is for, on the team's clock; left out: all that no other price takes."""
     versions: Annotated[tuple[PriceVersion, ...], Field(min_length=1)]
+    """What it costs, and since when. To change it, add another version."""
 
     @property
     def quarters_of_the_week(self) -> list[tuple[int, int]]:
@@ -169,13 +212,21 @@ class PlanTerms(Part):
     """
 
     effective_from: Moment
+    """Since when they hold: a moment with a zone, on a quarter of an hour."""
     currency: Text
+    """ISO 4217 code: they are about the prices of the plan in it."""
     commitment_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """So much of a whole cycle is committed to, by all prices together; prorated by day."""
     overage_factor: Annotated[Amount, Field(ge=0)] | None = None
+    """What is beyond the commitment costs so many times its price."""
     true_up: bool | None = None
+    """Whether what is missing to the commitment is owed; yes if left out."""
     discount_percent: Annotated[Amount, Field(ge=0, le=100)] | None = None
+    """Taken off all before it."""
     minimum_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """What is owed at least in a whole cycle; prorated by day."""
     maximum_amount: Annotated[Amount, Field(ge=0)] | None = None
+    """What is owed at most in a whole cycle; prorated by day."""
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -189,3 +240,4 @@ class Override(Part):
     price: Text
     """The key of the price."""
     versions: Annotated[tuple[PriceVersion, ...], Field(min_length=1)]
+    """What it costs this team, and since when."""

@@ -1,4 +1,4 @@
--- All currencies in use by ISO 4217, each with the decimals of its minor unit.
+-- All currencies in use, by ISO 4217, each with the decimals of its minor unit.
 INSERT INTO billing.currencies (currency, exponent) VALUES
     ('AFN', 2), ('ALL', 2), ('AMD', 2), ('AOA', 2), ('ARS', 2), ('AWG', 2), ('AZN', 2), ('BAM', 2), ('BBD', 2), ('BDT', 2),
     ('BIF', 0), ('BMD', 2), ('BND', 2), ('BOB', 2), ('BSD', 2), ('BTN', 2), ('BWP', 2), ('BYN', 2), ('BZD', 2), ('CDF', 2),
@@ -11,3 +11,5 @@ INSERT INTO billing.currencies (currency, exponent) VALUES
     ('STN', 2), ('SVC', 2), ('SYP', 2), ('SZL', 2), ('TJS', 2), ('TMT', 2), ('TOP', 2), ('TTD', 2), ('TZS', 2), ('UYI', 0),
     ('UYU', 2), ('UYW', 4), ('UZS', 2), ('VED', 2), ('VES', 2), ('VUV', 0), ('WST', 2), ('XCD', 2), ('XCG', 2), ('XPF', 0),
     ('YER', 2), ('ZMW', 2), ('ZWG', 2);
+
+COMMENT ON COLUMN billing.price_versions.carry_tiers IS 'Not used: where a price changes within a period, tiers start again.';

@@ -169,3 +169,14 @@ def test_the_schema_takes_a_good_file_and_names_a_bad_field(file: Path) -> None:
         "$.meters[0].aggregation",
         "$.plans[0].prices[0]",
     }
+
+
+def test_every_field_of_the_schema_is_described_to_whoever_completes_it() -> None:
+    known = json.loads(schema.text())
+    parts = {"the catalog": known, **known["$defs"]}
+    assert [
+        f"{part}: {field}"
+        for part, said in parts.items()
+        for field, of in said.get("properties", {}).items()
+        if not of.get("description")
+    ] == []

@@ -5,13 +5,13 @@ WITH quantities AS (
     SELECT
         lines.team_id, lines.subscription_key, lines.period_start, lines.meter_id,
         CASE
-            WHEN meters.is_additive OR meters.aggregation = 'weighted_sum' THEN sum(lines.quantity)
+            WHEN meters.aggregation IN ('count', 'sum', 'bucketed_sum', 'weighted_sum') THEN sum(lines.quantity)
             ELSE max(lines.quantity)
         END AS quantity
     FROM marts.fct_bill_lines AS lines
-    JOIN staging.stg_billing__meters AS meters USING (meter_id)
+    JOIN billing.meters AS meters USING (meter_id)
     WHERE lines.kind = 'usage'
-    GROUP BY lines.team_id, lines.subscription_key, lines.period_start, lines.meter_id, meters.is_additive, meters.aggregation
+    GROUP BY lines.team_id, lines.subscription_key, lines.period_start, lines.meter_id, meters.aggregation
 ),
 measured AS (
     SELECT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -45,6 +45,8 @@ class Change:
     key: str
     what: str
     """`added` or `changed`."""
+    how: str = ""
+    """Of a price version: what it says otherwise than the price did at its moment before."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,10 @@ def apply(
     """Apply a catalog in one transaction and return what changed; `dry_run` says what would change and changes nothing.
 
     Nothing is removed: what the files leave out stays as it is. Prices and subscriptions that changed become further
-    versions; names, and the zone of a team's days, are changed in place. Raises `BillingError` where a meter or a price
-    is known with another definition, because what was measured or priced by it would silently mean something else; and
-    where something is changed for a time in which a team has a billing period, unless `correction` says why. Then final
-    bills stay as they are, and the difference is an adjustment on the next open one.
+    versions; names, and the zone of a team without bills, are changed in place. Raises `BillingError` where a meter, a
+    price or a team's zone is known to be another, because what was measured or priced by it would silently mean
+    something else; and where something is changed for a time in which a team has a billing period, unless `correction`
+    says why. Then final bills stay as they are, and the difference is an adjustment on the next open one.
     """
     values = _values(catalog)
     changes: list[Change] = []
@@ -92,13 +94,15 @@ def apply(
         connection.execute(SQL["take_turns"])
         since = one(connection, SQL["record_now"])["now"]
         connection.execute(EFFECTS["known_subscriptions"])
-        _refuse_redefinitions(connection, values)
+        _refuse_redefinitions(connection, catalog, values)
         for kind, add, change in _STEPS:
             for row in connection.execute(SQL[add], values):
                 changes.append(Change(kind, row["key"], "changed" if row.get("changed") else "added"))
             if change:
                 changes.extend(Change(kind, row["key"], "changed") for row in connection.execute(SQL[change], values))
         _refuse_other_periods(connection, catalog, since)
+        how = {row["key"]: _how(row) for row in rows(connection, SQL["versions_compared"], since=since)}
+        changes = [replace(change, how=how.get(change.key, "")) for change in changes]
         found = effects.find(connection, since, since)
         past = tuple(effect for effect in found if effect.in_the_past)
         refusal = _refusal(catalog, past) if past and correction is None else None
@@ -170,17 +174,36 @@ def _refuse_other_periods(connection: psycopg.Connection[DictRow], catalog: Cata
         )
 
 
-def _refuse_redefinitions(connection: psycopg.Connection[DictRow], values: dict[str, Jsonb]) -> None:
+def _how(row: dict[str, Any]) -> str:
+    """What a price version says otherwise than the price before, field by field."""
+    before, after = row["before"], row["after"]
+    return ", ".join(
+        f"{field}: {before.get(field, 'none')} → {after.get(field, 'none')}"
+        for field in sorted(before.keys() | after.keys())
+        if before.get(field) != after.get(field)
+    )
+
+
+def _refuse_redefinitions(connection: psycopg.Connection[DictRow], catalog: Catalog, values: dict[str, Jsonb]) -> None:
+    moved = connection.execute(SQL["teams_moved"], values).fetchone()
+    if moved is not None:
+        raise BillingError(
+            f"{catalog.place_of_team(moved['key'])}: the team has usage and bills by the hours and days of "
+            f"{moved['time_zone']}, its zone so far.",
+            "Leave its zone as it is. A team that moves is another one from then on: let its subscription end.",
+        )
     meters = [row["key"] for row in connection.execute(SQL["meters_redefined"], values)]
     if meters:
         raise BillingError(
-            f"The meter {meters[0]} is known with another event, aggregation, unit, value or dimensions.",
+            f"{catalog.place_of_meter(meters[0])}: the meter is known with another event, aggregation, unit, value, "
+            "dimensions, filters or parameters.",
             "A meter keeps its definition, so that past usage keeps its meaning: add a new meter under another key.",
         )
     prices = [row["key"] for row in connection.execute(SQL["prices_redefined"], values)]
     if prices:
         raise BillingError(
-            f"The price {prices[0]} is known for another plan, meter, currency, match or hours.",
+            f"{catalog.place_of_price(prices[0])}: the price is known for another plan, meter, currency, match or "
+            "hours.",
             "A price keeps what it is for: add a new price under another key, or a version with other amounts.",
         )
 

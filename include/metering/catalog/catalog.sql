@@ -32,6 +32,15 @@ WHERE (plan.plan_key, meter.meter_key, known.currency::text, known.match, known.
       IS DISTINCT FROM (said.plan, said.meter, said.currency, said.match, said.hours)
 ORDER BY 1;
 
+-- name: teams_moved
+-- Teams with billing periods whose zone is another in the file.
+SELECT known.team_key AS key, known.time_zone
+FROM jsonb_to_recordset(%(teams)s) AS said (team text, time_zone text)
+JOIN billing.teams AS known ON known.team_key = said.team
+WHERE known.time_zone <> said.time_zone
+    AND EXISTS (SELECT FROM billing.billing_periods AS periods WHERE periods.team_id = known.team_id)
+ORDER BY 1;
+
 -- name: add_meters
 -- Meters that are new, in the order of the file.
 INSERT INTO billing.meters (
@@ -154,6 +163,39 @@ JOIN said
     ON said.price_id = added.price_id AND said.effective_from = added.effective_from
     AND said.team_id IS NOT DISTINCT FROM added.team_id
 ORDER BY said.place;
+
+-- name: versions_compared
+-- What the price versions recorded since a moment say, each beside what the price said at its moment before; fields as text.
+WITH fields AS (
+    SELECT version.*,
+        jsonb_build_object(
+            'model', version.model, 'charge_unit', version.charge_unit, 'unit_divisor', trim_scale(version.unit_divisor)::text,
+            'per_period_hour', version.per_period_hour::text, 'charge_zero_flat', version.charge_zero_flat::text)
+        || (SELECT coalesce(jsonb_object_agg(name, value #>> '{}'), '{}') FROM jsonb_each(version.parameters) AS said (name, value))
+        || (SELECT coalesce(jsonb_object_agg('tier ' || tier.tier || ' ' || said.name, said.value), '{}')
+            FROM billing.price_tiers AS tier
+            CROSS JOIN LATERAL (VALUES
+                ('over', trim_scale(tier.over)::text), ('up_to', trim_scale(tier.up_to)::text),
+                ('unit_amount', trim_scale(tier.unit_amount)::text), ('flat_amount', trim_scale(tier.flat_amount)::text),
+                ('block_size', trim_scale(tier.block_size)::text), ('limits', tier.limits::text)
+            ) AS said (name, value)
+            WHERE tier.price_version_id = version.price_version_id AND said.value IS NOT NULL) AS said
+    FROM billing.price_versions AS version
+    WHERE version.price_id IN (SELECT price_id FROM billing.price_versions WHERE recorded_at >= %(since)s)
+)
+SELECT prices.price_key || coalesce(' of ' || teams.team_key, '') || ' from '
+           || to_char(recorded.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') AS key,
+       before.said AS before, recorded.said AS after
+FROM fields AS recorded
+JOIN billing.prices AS prices USING (price_id)
+LEFT JOIN billing.teams AS teams USING (team_id)
+CROSS JOIN LATERAL (
+    SELECT earlier.said FROM fields AS earlier
+    WHERE earlier.price_id = recorded.price_id AND earlier.recorded_at < %(since)s
+        AND earlier.team_id IS NOT DISTINCT FROM recorded.team_id AND earlier.effective_from <= recorded.effective_from
+    ORDER BY earlier.effective_from DESC, earlier.recorded_at DESC LIMIT 1
+) AS before
+WHERE recorded.recorded_at >= %(since)s;
 
 -- name: add_plan_terms
 -- Terms of plans that differ from what was last recorded for the same moment. Changed terms are another row.

@@ -104,6 +104,11 @@ def read_all(path: Path) -> Document | Folder:
 
     A list without items may be left empty in the file. Of a folder, files that begin with a dot are passed over.
     """
+    if not path.exists() and path.suffix not in (".yaml", ".yml"):
+        raise BillingError(
+            f"There is no catalog at {path}.",
+            "Run `./billing init --preset api` for one to start from, or give the path of yours (BILLING_CATALOG).",
+        )
     if not path.is_dir():
         return _together(str(path.name), [read(path)])
     files = sorted(

@@ -280,6 +280,20 @@ class Catalog(Part):
                 return self._place("teams", number)
         return team_key
 
+    def place_of_meter(self, key: str) -> str:
+        """Where a meter stands, by file and line."""
+        return next(
+            (self._place("meters", number) for number, said in enumerate(self.meters) if said.meter == key), key
+        )
+
+    def place_of_price(self, key: str) -> str:
+        """Where a price stands, by file and line."""
+        for number, plan in enumerate(self.plans):
+            for position, price in enumerate(plan.prices):
+                if price.price == key:
+                    return self._place("plans", number, "prices", position)
+        return key
+
     def _versions(self) -> Iterator[tuple[int, int, int]]:
         for plan, said in enumerate(self.plans):
             for price, one in enumerate(said.prices):

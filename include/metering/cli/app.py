@@ -32,6 +32,8 @@ ORDER = (
 )
 """The order in which help lists commands; what is not named here comes after."""
 HELPERS = ("__main__", "app", "console")
+NOT_SET_UP = ("InvalidSchemaName", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
+"""What PostgreSQL's refusals are called where migrations have not been applied."""
 
 
 class Commands(TyperGroup):
@@ -88,6 +90,12 @@ def main(arguments: list[str] | None = None) -> None:
     except BillingError as error:
         complain(error.message, error.remedy)
     except Exception as error:
+        if type(error).__name__ in NOT_SET_UP:
+            complain(
+                f"The database has not been set up for this version: {str(error).splitlines()[0]}.",
+                f"Run `./billing up`, then this again. The details are in {_keep()}.",
+            )
+            sys.exit(1)
         complain(f"Something unexpected went wrong: {type(error).__name__}: {error}", f"The details are in {_keep()}.")
     else:
         return

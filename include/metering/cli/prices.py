@@ -107,7 +107,10 @@ def _show(changes: Changes, *, dry_run: bool) -> None:
     from metering.cli.console import say, table
 
     if changes:
-        table(((change.kind, change.key, change.what) for change in changes.changes), headers=("what", "which", ""))
+        table(
+            ((change.kind, change.key, change.what, change.how) for change in changes.changes),
+            headers=("what", "which", "", "how"),
+        )
     if changes.effects:
         table(
             _for_whom(changes.effects),
@@ -131,7 +134,8 @@ def _show(changes: Changes, *, dry_run: bool) -> None:
             headers=("team", "bill", "", "currency", "before", "after", "difference"),
             title="\nWhat becomes of bills",
         )
-    say(f"{len(changes)} changes {'would be made' if dry_run else 'made'}.")
+    counted = f"{len(changes)} {'change' if len(changes) == 1 else 'changes'}"
+    say(f"{counted} {'would be made' if dry_run else 'made'}." if changes else "Nothing is to be changed.")
 
 
 def _for_whom(effects: tuple[Effect, ...]) -> list[tuple[str, ...]]:

@@ -107,7 +107,9 @@ def test_a_plan_changes_from_a_date_on_and_the_old_one_keeps_the_time_before(
 
 def test_a_meter_keeps_its_definition(connection: Connection, file: Path, edit: Edit) -> None:
     catalog.apply(connection, Catalog.load(file))
-    with pytest.raises(BillingError, match="The meter api_calls is known with another"):
+    with pytest.raises(
+        BillingError, match=r"prices\.yaml, line 2, meters → api_calls: the meter is known with another"
+    ):
         catalog.apply(connection, Catalog.load(edit("unit: request, dimensions", "unit: call, dimensions")))
 
 
@@ -116,7 +118,10 @@ def test_a_price_keeps_what_it_is_for_and_nothing_of_the_file_is_applied(
 ) -> None:
     catalog.apply(connection, Catalog.load(file))
     edit("name: Acme", "name: Acme Incorporated")
-    with pytest.raises(BillingError, match="The price standard/search is known for another"):
+    with pytest.raises(
+        BillingError,
+        match=r"prices\.yaml, line 8, plans → standard → prices → standard/search: the price is known for another",
+    ):
         catalog.apply(connection, Catalog.load(edit("match: {endpoint: search}", "match: {endpoint: find}")))
     assert _scalar(connection, "SELECT team_name FROM billing.teams WHERE team_key = 'acme'") == "Acme"
 

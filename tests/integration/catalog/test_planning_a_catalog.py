@@ -64,6 +64,23 @@ def test_a_version_to_come_is_recorded_and_told_for_whom(connection: Connection,
     assert not catalog.apply(connection, found)
 
 
+def test_a_plan_says_what_a_version_says_otherwise(connection: Connection, file: Path, edit: Edit) -> None:
+    assert {change.how for change in catalog.apply(connection, Catalog.load(file)).changes} == {""}
+    edit("unit_amount: 0.001", "unit_amount: 0.0025")
+    edit("tiers: [{unit_amount: 0.10}]", "tiers: [{unit_amount: 0.10}]\n            minimum_amount: 5")
+    changes = catalog.apply(connection, Catalog.load(file), dry_run=True).of("price version")
+    assert [change.how for change in changes] == ["tier 2 unit_amount: 0.001 → 0.0025", "minimum_amount: none → 5"]
+    _with_version(edit, "2086-01-01T00:00:00Z")
+    (added,) = [change for change in catalog.apply(connection, Catalog.load(file)).changes if "2086" in change.key]
+    assert added.how == "tier 1 unit_amount: 0.1 → 0.2"
+
+
+def test_a_team_with_bills_keeps_the_zone_of_its_days(connection: Connection, billed: Path, edit: Edit) -> None:
+    edit("Asia/Kathmandu\n", "Asia/Kolkata\n")
+    with pytest.raises(BillingError, match=r"prices\.yaml, line 32, teams → acme: the team has usage and bills by"):
+        catalog.apply(connection, Catalog.load(billed), dry_run=True)
+
+
 def test_a_price_that_has_billed_is_not_rewritten_in_passing(connection: Connection, billed: Path, edit: Edit) -> None:
     edit("unit_amount: 0.001", "unit_amount: 0.002")
     lines = billed.read_text(encoding="utf-8").splitlines()

@@ -72,8 +72,7 @@ def run(
             _land(connection, settings, running, phase)
             say(f"Run {phase + 1} of {phases}: usage has landed; it is metered and rated.")
             opened = runs.open_run(connection, "conformance")
-            transform.build("tag:usage", settings)
-            transform.build("tag:billing", settings)
+            transform.build("tag:usage tag:billing", settings)
             runs.close_run(connection, opened)
             _read(connection, [one for one in running if phase < len(one.trial.phases)])
             if phase + 1 < phases:

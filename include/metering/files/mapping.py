@@ -24,15 +24,17 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from metering.catalog import document
 from metering.errors import BillingError
 from metering.ingestion.catalog import as_text
 from metering.ingestion.events import ONE, Event, Malformed
+
+if TYPE_CHECKING:
+    from metering.catalog import document
 
 Row = dict[str, Any]
 
@@ -165,6 +167,9 @@ class Mapping(Part):
     @classmethod
     def load(cls, path: Path | str) -> Mapping:
         """Read a map; raises `BillingError` that names the file and each field at fault."""
+        # Most files need no map, and the catalog takes a third of a second to import.
+        from metering.catalog import document
+
         path = Path(path)
         if not path.is_file():
             raise BillingError(f"The map {path} is not a file.", "Give the path of a YAML file; see docs/ingestion.md.")

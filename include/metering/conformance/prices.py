@@ -19,7 +19,8 @@ ANNOUNCING = frozenset((
     "units", "unit", "conversion", "free", "tier", "tiers", "from", "events", "event", "per", "count",
     "commitment", "overage", "amount", "minimum", "maximum", "charge", "trueup", "highest", "fixed", "many",
     "multi", "price", "discount", "graduated", "volume", "package", "percentage", "standard", "multiplier",
-    "dynamic", "capacity", "flat", "fee", "model", "true", "up",
+    "dynamic", "capacity", "flat", "fee", "model", "true", "up", "matrix",
+    "prorated", "proration", "with", "and",
 ))  # fmt: skip
 _UP = ("up", "ceil", "ceiling", "round_up")
 _DOWN = ("down", "floor", "round_down", "truncate")

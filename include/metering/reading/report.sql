@@ -74,15 +74,25 @@ WHERE apart.team_id = %(team_id)s
 ORDER BY meters.meter_key, apart.local_day, apart.quantity DESC;
 
 -- name: unpriced
--- Usage of the period that meets no price and is on no line, though its meter has prices.
-SELECT meters.meter_key, priced.dimensions, trim_scale(sum(priced.quantity)) AS quantity, meters.unit
+-- Usage of the period that meets no price and is on no line, though its meter has prices; a level by its mean.
+SELECT
+    meters.meter_key, priced.dimensions, meters.unit,
+    trim_scale(round(CASE meters.aggregation
+        WHEN 'weighted_sum'
+            THEN sum(priced.quantity) / extract(epoch FROM %(period_end)s::timestamptz - %(period_start)s::timestamptz)
+        WHEN 'average' THEN sum(priced.quantity) / sum(priced.event_count)
+        WHEN 'count' THEN sum(priced.quantity)
+        WHEN 'sum' THEN sum(priced.quantity)
+        WHEN 'bucketed_sum' THEN sum(priced.quantity)
+        ELSE max(priced.quantity)
+    END, 12)) AS quantity
 FROM intermediate.int_usage_priced AS priced
 JOIN billing.meters AS meters USING (meter_id)
 WHERE priced.team_id = %(team_id)s
     AND priced.subscription_key = %(subscription_key)s
     AND priced.period_start = %(period_start)s
     AND priced.price_version_id IS NULL
-GROUP BY meters.meter_key, priced.dimensions, meters.unit
+GROUP BY meters.meter_key, priced.dimensions, meters.unit, meters.aggregation
 ORDER BY meters.meter_key, quantity DESC
 LIMIT 100;
 

@@ -159,13 +159,19 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
 
+class _Nobody:
+    """Who waits to be told that the connection is gone."""
+
+    def set(self) -> None:
+        """Nothing waits."""
+
+
 class _Answer:
     """A request that is being answered, as far as uvicorn asks about one."""
+
+    # Of all alike: one that held itself would be left to the collector of cycles, which hardly ever runs.
+    message_event = _Nobody()
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
         self.response_complete = self.disconnected = False
-        self.message_event = self
-
-    def set(self) -> None:
-        """Nobody waits to be told that the connection is gone."""

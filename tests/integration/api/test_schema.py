@@ -22,7 +22,8 @@ def test_nothing_that_is_sent_makes_the_service_fail_or_answer_otherwise_than_de
     planted: Planted, tmp_path: Path, key: str, phases: str
 ) -> None:
     program = Path(sys.executable).with_name("schemathesis")
-    command = [str(program), "run", f"{planted.world.address}/openapi.json"]
+    # By this interpreter: the one that its first line names may be that of another clone, which has gone.
+    command = [sys.executable, str(program), "run", f"{planted.world.address}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {planted.world.keys[key]}", "--checks", CHECKS]
     command += ["--phases", phases, "--mode", "all", "--continue-on-failure", "--no-color"]
     command += ["--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", str(EXAMPLES)), "--seed", "1", "--no-shrink"]

@@ -5,6 +5,7 @@ second calculation of a bill.
 """
 
 from metering.bills.bill import Bill, bill
+from metering.bills.known import known_team
 from metering.bills.lines import Line, Tier
 
-__all__ = ["Bill", "Line", "Tier", "bill"]
+__all__ = ["Bill", "Line", "Tier", "bill", "known_team"]

@@ -46,6 +46,15 @@ def moment(connection: Connection, as_of: datetime | None) -> datetime:
     return as_of.astimezone(UTC)
 
 
+def known_team(connection: Connection, team: str) -> int:
+    """The number of a team; raises `BillingError` where there is none of this key."""
+    found = database.rows(connection, SQL["team"], team=team)
+    if not found:
+        raise BillingError(f"There is no team {team!r}.", 'See them: ./billing psql -c "TABLE billing.teams"')
+    number: int = found[0]["team_id"]
+    return number
+
+
 @contextlib.contextmanager
 def known(connection: Connection, team: str, as_of: datetime) -> Iterator[Known]:
     """A transaction in which the views say what was known of a team at `as_of` (see `moment`); it can't write.
@@ -53,10 +62,7 @@ def known(connection: Connection, team: str, as_of: datetime) -> Iterator[Known]
     Needs a connection in autocommit mode. Raises `BillingError` for an unknown team, and where usage that was recorded
     by then and metered later has been archived.
     """
-    found = database.rows(connection, SQL["team"], team=team)
-    if not found:
-        raise BillingError(f"There is no team {team!r}.", 'See them: ./billing psql -c "TABLE billing.teams"')
-    about = Known(found[0]["team_id"], found[0]["team_key"], as_of)
+    about = Known(known_team(connection, team), team, as_of)
     with connection.transaction():
         connection.execute(SQL["one_snapshot"])
         connection.execute(SQL["ask"], {"as_of": as_of, "team_id": about.team_id})

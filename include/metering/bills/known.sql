@@ -5,8 +5,8 @@
 SELECT landing.take_horizon() AS horizon;
 
 -- name: team
--- A team by its key, and when we first heard of it.
-SELECT team_id, team_key, created_at FROM billing.teams WHERE team_key = %(team)s;
+-- A team by its key.
+SELECT team_id FROM billing.teams WHERE team_key = %(team)s;
 
 -- name: first_recorded
 -- When the first usage was recorded.

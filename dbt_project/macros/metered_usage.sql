@@ -20,13 +20,24 @@
         end as deciding
     {%- if months_at_once %}
     from {{ ref('stg_landing__usage_events') }} as events
-    inner join meters on meters.event_name = events.event_name
-    inner join queue
+    -- By the name of the event, too: joined without the meter, each event would meet those of all meters of its quarter-hour.
+    inner join (
+        select
+            asked.team_id,
+            asked.meter_id,
+            asked.bucket_start,
+            counting.event_name
+        from queue as asked
+        inner join meters as counting on counting.meter_id = asked.meter_id
+        offset 0
+    ) as queue
         on queue.team_id = events.team_id
-        and queue.meter_id = meters.meter_id
+        and queue.event_name = events.event_name
         and queue.bucket_start = {{ bucket_of('events.occurred_at') }}
-    where events.occurred_at >= (select min(bucket_start) from queue)
-        and events.occurred_at < (select max(bucket_start) + interval '15 minutes' from queue)
+    inner join meters on meters.meter_id = queue.meter_id
+    {%- set first, last = queued_bounds() %}
+    where events.occurred_at >= '{{ first }}'::timestamptz
+        and events.occurred_at < '{{ last }}'::timestamptz + interval '15 minutes'
     {%- else %}
     from queue
     inner join meters on meters.meter_id = queue.meter_id

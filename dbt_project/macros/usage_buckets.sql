@@ -90,6 +90,22 @@
     {{ return(0) }}
 {%- endmacro %}
 
+{#- Whether they are so many that the months are read at once, and not each of them by the events' own key. -#}
+{% macro many_buckets() -%}
+    {{ return(queued_buckets() | int > var('many_buckets', 20000)) }}
+{%- endmacro %}
+
+{#- The first and the last of them, as text: what a planner can know of their range, it must be told. -#}
+{% macro queued_bounds() -%}
+    {%- if execute -%}
+        {%- set found = run_query(
+            "select min(bucket_start)::text, max(bucket_start)::text from " ~ source('billing', 'buckets_to_meter')
+        ).rows[0] -%}
+        {{ return((found[0], found[1])) }}
+    {%- endif -%}
+    {{ return(('-infinity', 'infinity')) }}
+{%- endmacro %}
+
 {#- The quarter-hour of the week on a clock: 0 is Monday from 00:00 to 00:15, 671 Sunday from 23:45. -#}
 {% macro quarter_of_week(moment, time_zone) -%}
     (

@@ -1,3 +1,8 @@
+{#- Whether so many quarter-hours are queued that their windows are not looked up one by one. -#}
+{% macro many_windows() -%}
+    {{ return(queued_buckets() | int > var('many_windows', 500000)) }}
+{%- endmacro %}
+
 {#-
     Usage by a unit of each team's own clock: 'hour', 'day' or 'month'. In an increment, only the queued windows.
 
@@ -8,7 +13,7 @@
     An increment of few windows reads each by its key; one of many reads all usage since the first of them once.
 -#}
 {% macro usage_by_local(unit) -%}
-{%- set at_once = not is_incremental() or queued_buckets() | int > {'hour': 500000, 'day': 50000, 'month': 5000}[unit] -%}
+{%- set at_once = not is_incremental() or many_windows() -%}
 {%- set since %}
         {%- if is_incremental() -%}
         usage_known.bucket_start >= (select min({{ unit }}_start) from windows)
@@ -18,7 +23,7 @@
 {%- endset -%}
 with
 
--- Read by key in each place, and not once as a whole.
+-- Not materialized: it is read by key, and more than once.
 usage_known as not materialized (
     select * from {{ ref('int_usage_recorded') }}
 ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import psycopg
+from psycopg.rows import DictRow
+
 from metering import settings as settings_module
 from metering import statements, transform
 from metering.database import connect, one
@@ -26,8 +29,14 @@ def deploy(settings: Settings) -> bool:
         if one(connection, SQL["is_deployed"], digest=digest)["deployed"]:
             return False
         transform.deploy(settings)
+        let_readers_read(connection)
         connection.execute(SQL["record_deployment"], {"digest": digest})
     return True
+
+
+def let_readers_read(connection: psycopg.Connection[DictRow]) -> None:
+    """Let the members of the role billing_reader read the marts and nothing else."""
+    connection.execute(SQL["let_readers_read"])
 
 
 def project_digest(project: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from metering import database, deployment
 from metering.cli import app as cli
 from metering.settings import PROJECT_ROOT
 
@@ -100,9 +101,16 @@ def test_the_sql_for_finance_runs(deployed_database_url: str) -> None:
     blocks = FENCE.findall((PROJECT_ROOT / "docs" / "finance.md").read_text(encoding="utf-8"))
     questions = [text for language, text in blocks if language == "sql"]
     assert questions
-    with psycopg.connect(deployed_database_url, autocommit=True) as connection:
+    with database.connect(deployed_database_url) as connection:
+        deployment.let_readers_read(connection)
+        connection.execute("SET ROLE billing_reader")
         for question in questions:
             connection.execute(question)
+        for elsewhere in ("billing.api_keys", "landing.usage_events", "billing.teams"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT * FROM {elsewhere}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM marts.fct_bill_lines")
 
 
 def test_the_catalog_example_is_a_catalog(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
         incremental_strategy='record_versions',
         on_schema_change='fail',
         tags=['usage'],
-        pre_hook='{{ plan_for_sets() if queued_buckets() | int > 20000 }}',
+        pre_hook='{{ plan_for_sets(hash=true) if many_buckets() }}',
         post_hook='analyze {{ this }}',
         indexes=[
             {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'member', 'recorded_from'], 'unique': true},
@@ -33,7 +33,7 @@ horizon as (
 ),
 
 metered_events as (
-    {{ metered_events(months_at_once=queued_buckets() | int > 20000) }}
+    {{ metered_events(months_at_once=many_buckets()) }}
         and events.recorded_at <= (select recorded_until from horizon)
 )
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-EXAMPLES = ["./billing dbt build --select tag:usage", "./billing dbt docs generate", "./billing dbt -- --help"]
+EXAMPLES = ["./billing dbt build --select tag:usage", "./billing dbt docs generate --static", "./billing dbt -- --help"]
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from metering import runs, transform
+
 ZONES = {
     "berlin": ("Europe/Berlin", ["2026-03-29", "2026-10-25"]),  # 23 and 25 hours
     "newyork": ("America/New_York", ["2026-11-01"]),
@@ -94,6 +96,20 @@ def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house
     assert len(expected["cairo", "day", "2026-04-24"]) == 23 * 4
     assert len(expected["havana", "day", "2026-11-01"]) == 25 * 4
     levels_are_means_over_their_windows(house, changes)
+
+    # Windows that are looked up one by one and windows that are read at once come out the same.
+    def rows() -> list[Any]:
+        return [
+            house.query(f"select * from marts.fct_usage_{mart} order by {unit}_start, team_id, meter_id")
+            for unit, mart in (("hour", "hourly"), ("day", "daily"), ("month", "monthly"))
+        ]
+
+    before = rows()
+    run = runs.open_run(house.connection, "test", datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
+    house.connection.execute("update marts.fct_usage_hourly set quantity = -1")
+    transform.build("tag:usage", house.settings, vars="{many_windows: 0, many_buckets: 0}")
+    runs.close_run(house.connection, run)
+    assert rows() == before
 
 
 def hour_of(moment: datetime, zone: ZoneInfo) -> datetime:

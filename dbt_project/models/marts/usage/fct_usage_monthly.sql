@@ -1,6 +1,7 @@
 {{
     config(
         tags=['usage'],
+        pre_hook='{{ plan_for_sets(hash=true) if many_windows() }}',
         indexes=[{'columns': ['team_id', 'meter_id', 'month_start', 'dimensions'], 'unique': true}],
         meta={
             'windows': 'intermediate.int_usage_windows_queued',

@@ -58,17 +58,17 @@ def measure(events: int, teams: int, meters: int, told: Told) -> list[Result]:
     """Measure everything: increments of `events`, bills of `teams` × `meters`. `told` hears what is under way."""
     results: list[Result] = []
     with House(service=False) as house:
-        bench = Bench(_deployed(house), min(teams, HISTORY_TEAMS), meters, told)
+        bench = Bench(deployed(house), min(teams, HISTORY_TEAMS), meters, told)
         results += bench.increments(events)
         results.append(bench.month())
     with House(service=False) as house:
-        bench = Bench(_deployed(house), teams, meters, told)
+        bench = Bench(deployed(house), teams, meters, told)
         results.append(bench.bills())
         results.append(bench.preview())
     return results
 
 
-def _deployed(house: House) -> House:
+def deployed(house: House) -> House:
     transform.deploy(Settings(home=house.home, values={"DATABASE_URL": house.url}))
     return house
 
@@ -86,26 +86,26 @@ class Bench:
 
     def __init__(self, place: Place, teams: int, meters: int, told: Told) -> None:
         """Make the catalog: teams on one plan, which prices each meter in three tiers."""
-        self._connection = place.connection
+        self.connection = place.connection
         self._settings = Settings(home=place.home, values={"DATABASE_URL": place.url})
         self._teams, self._meters, self._told = teams, meters, told
-        self._until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        self.until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         self._seed = 0
         told(f"Making a catalog of {teams:,} teams and {meters} meters.")
-        self._connection.execute(SQL["make_teams"], {"teams": teams})
-        self._connection.execute(SQL["make_meters"], {"meters": meters})
+        self.connection.execute(SQL["make_teams"], {"teams": teams})
+        self.connection.execute(SQL["make_meters"], {"meters": meters})
         for name in ("make_prices", "subscribe", "put_on_plan"):
-            self._connection.execute(SQL[name], {})
-        self._connection.execute(SQL["ensure_months"], {"until": self._until})
-        periods.open_periods(self._connection)
-        self._connection.execute(SQL["analyze_catalog"])
+            self.connection.execute(SQL[name], {})
+        self.connection.execute(SQL["ensure_months"], {"until": self.until})
+        periods.open_periods(self.connection)
+        self.connection.execute(SQL["analyze_catalog"])
 
     def increments(self, events: int) -> list[Result]:
         """An increment after as many events as it has, and one after ten times as many."""
-        self._land_history(events, MONTH, self._until - HOUR)
+        self.land_history(events, MONTH, self.until - HOUR)
         plain, first, steps = self.increment(events)
         # With the first increment, it is ten times what there was before that; as dense, so that it goes back as far.
-        self._land_history(8 * events, 8 * MONTH, self._until - MONTH)
+        self.land_history(8 * events, 8 * MONTH, self.until - MONTH)
         again, second, later_steps = self.increment(events)
         what = f"{events:,} new events, 1 % late over 30 days"
         return [
@@ -123,18 +123,18 @@ class Bench:
     def increment(self, events: int) -> tuple[float, float, dict[str, float]]:
         """Land an hour's events, and return the seconds of the plain query, of their way to bills, and of its steps."""
         self._told(f"Landing {events:,} events of an hour, and taking them to bills.")
-        self._land(events, LATE, HOUR, self._until)
+        self.land(events, LATE, HOUR, self.until)
         plain = self._plain(events)
-        seconds, steps = self._aggregate()
+        seconds, steps = self.aggregate()
         self._agree()
         return plain, seconds, steps
 
     def month(self) -> Result:
         """Thirty days, metered and rated again from raw events."""
-        since = self._until - MONTH
-        usage = one(self._connection, SQL["usage_of_range"], occurred_from=since, occurred_until=self._until)
+        since = self.until - MONTH
+        usage = one(self.connection, SQL["usage_of_range"], occurred_from=since, occurred_until=self.until)
         self._told(f"Rating {usage['events']:,} events of 30 days again.")
-        seconds, steps = self._aggregate(since, self._until)
+        seconds, steps = self.aggregate(since, self.until)
         self._agree()
         rate = usage["events"] / seconds
         what = f"{usage['events']:,} events of 30 days"
@@ -143,18 +143,18 @@ class Bench:
     def bills(self) -> Result:
         """Every bill of the month that ended last, from quarter-hours."""
         self._told("Filling quarter-hours.")
-        run = runs.open_run(self._connection, "bench")
-        self._connection.execute(SQL["fill_quarter_hours"], {})
-        self._connection.execute(SQL["empty_queue"])
-        self._connection.execute(SQL["vacuum"])
-        self._connection.execute(SQL["queue_last_month"], {"run_id": run})
-        self._connection.execute(SQL["analyze_catalog"])
+        run = runs.open_run(self.connection, "bench")
+        self.connection.execute(SQL["fill_quarter_hours"], {})
+        self.connection.execute(SQL["empty_queue"])
+        self.connection.execute(SQL["vacuum"])
+        self.connection.execute(SQL["queue_last_month"], {"run_id": run})
+        self.connection.execute(SQL["analyze_catalog"])
         self._told(f"Making {self._teams:,} bills.")
         begun = time.perf_counter()
         transform.build("tag:billing", self._settings)
         seconds = time.perf_counter() - begun
-        runs.close_run(self._connection, run)
-        made = one(self._connection, SQL["bills_made"])
+        runs.close_run(self.connection, run)
+        made = one(self.connection, SQL["bills_made"])
         if (made["bills"], made["lines"]) != (self._teams, self._teams * self._meters):
             raise BillingError(f"{made['bills']:,} bills with {made['lines']:,} lines were made.", "This is a defect.")
         what = f"{self._teams:,} teams × {self._meters} meters"
@@ -163,11 +163,11 @@ class Bench:
     def preview(self) -> Result:
         """One bill as a report shows it, of a team among all; the middle one of several."""
         self._told("Previewing bills.")
-        chosen = rows(self._connection, SQL["some_teams"], teams=PREVIEWS)
+        chosen = rows(self.connection, SQL["some_teams"], teams=PREVIEWS)
         taken = []
         for row in chosen:
             begun = time.perf_counter()
-            found = report(self._connection, Team(row["team_id"], row["team_key"]), history=0)
+            found = report(self.connection, Team(row["team_id"], row["team_key"]), history=0)
             taken.append(time.perf_counter() - begun)
             if len(found.periods[0].lines) != self._meters:
                 raise BillingError(f"A preview has {len(found.periods[0].lines)} lines.", "This is a defect.")
@@ -175,39 +175,38 @@ class Bench:
         what = f"of a team among {self._teams:,}, the middle of {len(taken)}"
         return Result("one preview bill", what, middle, "100 ms", middle <= 0.1)
 
-    def _land_history(self, events: int, width: timedelta, until: datetime) -> None:
+    def land_history(self, events: int, width: timedelta, until: datetime) -> None:
         """Events of the `width` of time before `until`, metered and rated."""
         self._told(f"Landing and rating {events:,} events as history.")
-        self._land(events, 0, width, until)
-        self._aggregate()
-        self._connection.execute(SQL["vacuum"])
+        self.land(events, 0, width, until)
+        self.aggregate()
+        self.connection.execute(SQL["vacuum"])
 
-    def _land(self, events: int, late: int, width: timedelta, until: datetime) -> None:
+    def land(self, events: int, late: int, width: timedelta, until: datetime) -> None:
+        """Land events of the `width` of time before `until`, of a million so many late ones up to 30 days before."""
         self._seed += 1
         values = {
             "events": events, "late": late, "width": width, "until": until, "seed": self._seed,
             "teams": self._teams, "meters": self._meters,
         }  # fmt: skip
-        self._connection.execute(SQL["land"], values)
-        self._connection.execute(SQL["analyze_events"])
+        self.connection.execute(SQL["land"], values)
+        self.connection.execute(SQL["analyze_events"])
 
     def _plain(self, events: int) -> float:
         """Seconds of a plain GROUP BY over the rows of the last increment: the middle of three."""
-        self._connection.execute(SQL["forget_increment"])
-        self._connection.execute(SQL["keep_increment"])
+        self.connection.execute(SQL["forget_increment"])
+        self.connection.execute(SQL["keep_increment"])
         taken = []
         for _ in range(3):
             begun = time.perf_counter()
-            found = one(self._connection, SQL["plain"])
+            found = one(self.connection, SQL["plain"])
             taken.append(time.perf_counter() - begun)
             if found["events"] != events:
                 raise BillingError(f"The plain query saw {found['events']:,} events.", "This is a defect.")
-        self._connection.execute(SQL["forget_increment"])
+        self.connection.execute(SQL["forget_increment"])
         return statistics.median(taken)
 
-    def _aggregate(
-        self, since: datetime | None = None, until: datetime | None = None
-    ) -> tuple[float, dict[str, float]]:
+    def aggregate(self, since: datetime | None = None, until: datetime | None = None) -> tuple[float, dict[str, float]]:
         """What aggregate_usage does, but for its gates; seconds, in all and by step."""
         steps: dict[str, float] = {}
         begun = mark = time.perf_counter()
@@ -218,17 +217,17 @@ class Bench:
             steps[name] = round(now - mark, 3)
             mark = now
 
-        run = runs.open_run(self._connection, "bench", since, until)
+        run = runs.open_run(self.connection, "bench", since, until)
         step("queue")
         for tag in ("usage", "billing"):
             summary = transform.build(f"tag:{tag}", self._settings)
             steps.update({result["name"]: result["seconds"] for result in summary.results if result["seconds"] >= 1})
             step(tag)
-        runs.close_run(self._connection, run)
+        runs.close_run(self.connection, run)
         step("close")
         return mark - begun, steps
 
     def _agree(self) -> None:
-        landed, metered = one(self._connection, SQL["landed"]), one(self._connection, SQL["metered"])
+        landed, metered = one(self.connection, SQL["landed"]), one(self.connection, SQL["metered"])
         if landed != metered:
             raise BillingError(f"Landed is {landed}, and metered {metered}.", "This is a defect.")

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from metering.bench.measurements import Result
+    from metering.bench.rating import Result as Timed
 
 EXAMPLES = [
     "./billing bench ingest",
@@ -85,9 +86,33 @@ def rate(
     machine do nothing else meanwhile.
     """
     from metering.bench.rating import measure
-    from metering.cli.console import say, table
+    from metering.cli.console import say
 
-    results = measure(events, teams, meters, say)
+    _show_results(measure(events, teams, meters, say), as_json)
+
+
+@app.command(epilog="\b\nExamples:\n  ./billing bench asof\n  ./billing bench asof --events 500000 --teams 200")
+def asof(
+    events: Annotated[int, typer.Option(min=1_000, help="Events of a year.")] = 10_000_000,
+    teams: Annotated[int, typer.Option(min=1, help="Teams among whom they are spread.")] = 1_000,
+    meters: Annotated[int, typer.Option(min=1, max=1_000, help="Meters of each.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how long it takes to build bills of the past, tell them apart, and list the events under a line.
+
+    Beside a bill as of a past moment stands the plain query for today's bill in the marts. Late usage and a corrected
+    price come after the bills became final. Made for it and taken away after it is a PostgreSQL with the settings of
+    production; let the machine do nothing else meanwhile.
+    """
+    from metering.bench.asof import measure
+    from metering.cli.console import say
+
+    _show_results(measure(events, teams, meters, say), as_json)
+
+
+def _show_results(results: list[Timed], as_json: bool) -> None:
+    from metering.cli.console import table
+
     if as_json:
         found = {"processors": os.cpu_count(), "results": [result.as_dict() for result in results]}
         print(json.dumps(found, indent=2))

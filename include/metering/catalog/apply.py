@@ -59,6 +59,8 @@ class Changes:
     """Of a dry run: what would become of bills that a change of the past is about."""
     refusal: BillingError | None = field(default=None, compare=False)
     """Of a dry run: why applying would be refused."""
+    left_out: tuple[str, ...] = ()
+    """What stays in force though the files name it no more, such as `price basic/calls`."""
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -101,6 +103,7 @@ def apply(
             if change:
                 changes.extend(Change(kind, row["key"], "changed") for row in connection.execute(SQL[change], values))
         _refuse_other_periods(connection, catalog, since)
+        left_out = tuple(f"{row['kind']} {row['key']}" for row in connection.execute(SQL["left_out"], values))
         how = {row["key"]: _how(row) for row in rows(connection, SQL["versions_compared"], since=since)}
         changes = [replace(change, how=how.get(change.key, "")) for change in changes]
         found = effects.find(connection, since, since)
@@ -116,10 +119,10 @@ def apply(
                 EFFECTS["record_correction"], {"made_by": made_by, "reason": correction, "changes": told}
             )
     if not dry_run or not past:
-        return Changes(tuple(changes), found, refusal=refusal)
+        return Changes(tuple(changes), found, refusal=refusal, left_out=left_out)
     with connection.transaction():
         before = effects.amounts(connection, (effect.team_id for effect in past))
-    return Changes(tuple(changes), found, effects.differences(before, after), refusal)
+    return Changes(tuple(changes), found, effects.differences(before, after), refusal, left_out)
 
 
 def _refusal(catalog: Catalog, past: tuple[Effect, ...]) -> BillingError:

@@ -197,6 +197,24 @@ CROSS JOIN LATERAL (
 ) AS before
 WHERE recorded.recorded_at >= %(since)s;
 
+-- name: left_out
+-- What stays in force though the files name it no more: prices of their plans, and own prices of their teams.
+SELECT 'price' AS kind, price.price_key AS key
+FROM billing.prices AS price
+JOIN billing.plans AS plan USING (plan_id)
+WHERE plan.plan_key IN (SELECT said.plan FROM jsonb_to_recordset(%(plans)s) AS said (plan text))
+    AND price.price_key NOT IN (SELECT said.price FROM jsonb_to_recordset(%(prices)s) AS said (price text))
+UNION
+SELECT 'override', team.team_key || ' of ' || price.price_key
+FROM billing.price_versions AS version
+JOIN billing.prices AS price USING (price_id)
+JOIN billing.teams AS team ON team.team_id = version.team_id
+WHERE team.team_key IN (SELECT said.team FROM jsonb_to_recordset(%(teams)s) AS said (team text))
+    AND (price.price_key, team.team_key) NOT IN (
+        SELECT said.price, said.team FROM jsonb_to_recordset(%(versions)s) AS said (price text, team text)
+        WHERE said.team IS NOT NULL)
+ORDER BY 1, 2;
+
 -- name: add_plan_terms
 -- Terms of plans that differ from what was last recorded for the same moment. Changed terms are another row.
 WITH said AS (

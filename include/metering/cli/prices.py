@@ -134,6 +134,8 @@ def _show(changes: Changes, *, dry_run: bool) -> None:
             headers=("team", "bill", "", "currency", "before", "after", "difference"),
             title="\nWhat becomes of bills",
         )
+    if changes.left_out:
+        say("Stays in force, though the files name it no more: " + ", ".join(changes.left_out) + ".")
     counted = f"{len(changes)} {'change' if len(changes) == 1 else 'changes'}"
     say(f"{counted} {'would be made' if dry_run else 'made'}." if changes else "Nothing is to be changed.")
 

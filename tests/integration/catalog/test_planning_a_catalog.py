@@ -75,6 +75,18 @@ def test_a_plan_says_what_a_version_says_otherwise(connection: Connection, file:
     assert added.how == "tier 1 unit_amount: 0.1 → 0.2"
 
 
+def test_what_the_files_name_no_more_is_told_to_stay_in_force(connection: Connection, file: Path, edit: Edit) -> None:
+    own = "overrides: [{price: standard/search, versions: [{effective_from: 2026-01-01T00:00:00Z, model: per_unit,"
+    own += " charge_unit: request, tiers: [{unit_amount: 1}]}]}]"
+    edit("    name: Acme\n", f"    name: Acme\n    {own}\n")
+    assert catalog.apply(connection, Catalog.load(file)).left_out == ()
+    edit(f"    {own}\n", "")
+    edit("price: standard/storage", "price: standard/stored")
+    edit("        meter: storage\n        currency: USD", "        meter: storage\n        currency: EUR")
+    changes = catalog.apply(connection, Catalog.load(file), dry_run=True)
+    assert changes.left_out == ("override acme of standard/search", "price standard/storage")
+
+
 def test_a_team_with_bills_keeps_the_zone_of_its_days(connection: Connection, billed: Path, edit: Edit) -> None:
     edit("Asia/Kathmandu\n", "Asia/Kolkata\n")
     with pytest.raises(BillingError, match=r"prices\.yaml, line 32, teams → acme: the team has usage and bills by"):

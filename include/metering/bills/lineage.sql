@@ -93,7 +93,7 @@ WITH events AS (
         metered.member, metered.is_removal, metered.bucket_window,
         CASE
             WHEN taken.window_unit IS NOT NULL
-                THEN date_trunc(taken.window_unit, metered.bucket_start, metered.time_zone)
+                THEN billing.local_start(taken.window_unit, metered.bucket_start, metered.time_zone)
         END AS price_window,
         (
             SELECT jsonb_object_agg(dimension, metered.dimensions -> dimension)

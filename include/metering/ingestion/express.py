@@ -55,6 +55,8 @@ class Express:
         """Whether it is worth waiting for the body of a request."""
         if url != PATH or method != b"POST":
             return False
+        if [1 for name, _ in headers if name in _UNUSUAL]:
+            return False  # whoever asks whether to go on (Expect) would wait for an answer
         lengths = [value for name, value in headers if name == b"content-length"]
         return len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) < 6 and int(lengths[0]) <= MAX_BODY
 
@@ -62,7 +64,7 @@ class Express:
         """Land the events of a request and `reply` once they are committed; False where it has to go the other way."""
         found: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name in found or name in _UNUSUAL or name[:3] == b"ce-":
+            if name in found or name[:3] == b"ce-":
                 return False
             found[name] = value
         service, kind = self._service, found.get(b"content-type", b"")

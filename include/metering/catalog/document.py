@@ -11,7 +11,7 @@ import yaml
 
 from metering.errors import BillingError
 
-_FLOAT = "tag:yaml.org,2002:float"
+_FLOAT, _INTEGER = "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"
 # The fields by which a person knows the parts of a list.
 _NAMES = ("meter", "plan", "price", "team", "effective_from")
 
@@ -27,11 +27,30 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} is no date: {error}", node.start_mark
+            ) from error
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _FLOAT]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+
+class _CatalogLoader(_Loader):
+    """The same, and whole numbers stay what was written, too: YAML makes eight of 010, and 1,200 of 20:00."""
+
+
+def _without(*tags: str) -> dict[Any, Any]:
+    return {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in tags]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
+_CatalogLoader.add_constructor("tag:yaml.org,2002:timestamp", _CatalogLoader.construct_yaml_timestamp)
+_Loader.yaml_implicit_resolvers = _without(_FLOAT)
+_CatalogLoader.yaml_implicit_resolvers = _without(_FLOAT, _INTEGER)
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,7 @@ def read_all(path: Path) -> Document | Folder:
             "Run `./billing init --preset api` for one to start from, or give the path of yours (BILLING_CATALOG).",
         )
     if not path.is_dir():
-        return _together(str(path.name), [read(path)])
+        return _together(str(path.name), [read(path, loader=_CatalogLoader)])
     files = sorted(
         file
         for file in path.rglob("*.y*ml")
@@ -121,7 +140,7 @@ def read_all(path: Path) -> Document | Folder:
             f"The folder {path} has no catalog: no file in it ends with .yaml.",
             "Run `./billing init --preset api` for one to start from, or give the path of yours.",
         )
-    return _together(str(path), [read(file, str(file.relative_to(path))) for file in files])
+    return _together(str(path), [read(file, str(file.relative_to(path)), _CatalogLoader) for file in files])
 
 
 def _together(name: str, documents: list[Document]) -> Document | Folder:
@@ -147,7 +166,7 @@ def _together(name: str, documents: list[Document]) -> Document | Folder:
     return Folder(name, whole, origins)
 
 
-def read(path: Path, name: str | None = None) -> Document:
+def read(path: Path, name: str | None = None, loader: type[_Loader] = _Loader) -> Document:
     """Read a YAML file; raises `BillingError` where it can't be read or is no YAML. `name`: what to call it."""
     name = name or path.name
     try:
@@ -155,15 +174,15 @@ def read(path: Path, name: str | None = None) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BillingError(f"The catalog {path} can't be read: {reason}.", "Give the path of a YAML file.") from error
-    loader = _Loader(text)
+    reading = loader(text)
     try:
-        root = loader.get_single_node()
-        content = loader.construct_document(root) if root is not None else {}
+        root = reading.get_single_node()
+        content = reading.construct_document(root) if root is not None else {}
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)
         raise BillingError(f"{name}{at}: {reason}.", "Mend the YAML; nothing was changed.") from error
     finally:
-        loader.dispose()
+        reading.dispose()
     return Document(name, content, root)

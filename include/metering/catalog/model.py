@@ -49,9 +49,12 @@ __all__ = [
 
 def _date_or_moment(value: object) -> object:
     """A date stays one (midnight where the subscriber is); anything else must be a moment."""
-    if isinstance(value, str) and len(value) == 10:
-        return date.fromisoformat(value)
-    return value
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value} is no date or moment, such as 2026-09-01 or 2026-09-01T00:00:00Z") from None
 
 
 class Meter(Part):
@@ -325,10 +328,18 @@ def _reason(error: Any) -> str:
             )
         case "extra_forbidden":
             return "is not a field that is known here"
-        case "string_type" if error["loc"][-1] in ("since", "until") and "hours" in error["loc"]:
-            return f"{error['input']!r} is no time of day: write it with quotes, such as '08:00'"
         case "string_type":
             return f"should be a text, and it is {error['input']!r}: write it with quotes"
+        case "tuple_type":
+            return f"should be a list, and it is {error['input']!r}"
+        case "too_short":
+            return "needs at least one"
+        case "model_type" | "mapping_type":
+            return f"should be fields with values, and it is {error['input']!r}"
+        case "decimal_type" | "decimal_parsing" | "int_type" | "int_parsing":
+            return f"should be a number, and it is {error['input']!r}"
+        case "datetime_type" | "datetime_parsing" | "datetime_from_date_parsing":
+            return f"{error['input']} is no moment, such as 2026-10-15T00:00:00Z"
         case "value_error":
             return str(error["ctx"]["error"])
         case "decimal_max_places":

@@ -91,9 +91,9 @@ MISTAKES = [
     ),
     (
         "        currency: EUR\n",
-        "        currency: EUR\n        hours: [{since: 20:00, until: '08:00'}]\n",
+        "        currency: EUR\n        hours: [{since: 20:00, until: 8 o'clock}]\n",
         "16",
-        "1200 is no time of day: write it with quotes",
+        "is no time of day on a quarter of an hour",
     ),
     (
         "        currency: EUR\n",
@@ -183,6 +183,20 @@ MISTAKES = [
         "28",
         "there is no price p/call",
     ),
+    # What is no number, date or list.
+    ("unit_amount: 0.5", "unit_amount: 0,5", "22", "is not a field that is known here"),
+    ("unit_amount: 0.5", "unit_amount: '0,5'", "22", "should be a number, and it is '0,5'"),
+    ("unit_amount: 0.5", "unit_amount: 0x10", "22", "should be a number, and it is '0x10'"),
+    ("unit_amount: 0.5", "unit_amount: [1]", "22", "should be a number, and it is ['1']"),
+    (
+        "effective_from: 2026-01-01T00:00:00Z\n",
+        "effective_from: 2026-02-30T00:00:00Z\n",
+        "17",
+        "is no date: day is out of",
+    ),
+    ("effective_from: 2026-01-01T00:00:00Z\n", "effective_from: yesterday\n", "17", "yesterday is no moment, such as"),
+    ("starts: 2026-01-01", "starts: soon", "30", "soon is no date or moment, such as"),
+    ("dimensions: [region]}\n  - {meter: level", "dimensions: region}\n  - {meter: level", "2", "should be a list"),
     # Who is billed.
     ("starts: 2026-01-01", "starts: 2026-01-01, ends: 2025-12-31", "30", "before it starts"),
     ("plan: p, currency", "plan: q, currency", "30", "there is no plan q"),
@@ -203,6 +217,18 @@ def test_each_mistake_is_named_by_its_line(tmp_path: Path, old: str, new: str, l
     assert named, raised.value.message
     assert re.search(rf"prices\.yaml, line {line}\b", named[0]), raised.value.message
     assert raised.value.remedy
+
+
+def test_numbers_are_what_was_written(tmp_path: Path) -> None:
+    """Not what YAML makes of them: eight of 010, 1,200 of 20:00."""
+    file = tmp_path / "prices.yaml"
+    text = CATALOG.replace("up_to: 10,", "up_to: 010,").replace(
+        "        currency: EUR\n", "        currency: EUR\n        hours: [{since: 20:00, until: 08:00}]\n", 1
+    )
+    file.write_text(text, encoding="utf-8")
+    price = Catalog.load(file).plans[0].prices[0]
+    assert price.versions[0].tiers[0].up_to == 10
+    assert price.hours is not None and (price.hours[0].since, price.hours[0].until) == ("20:00", "08:00")
 
 
 def test_the_small_catalog_has_no_mistake(tmp_path: Path) -> None:

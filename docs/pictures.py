@@ -74,7 +74,7 @@ class Airflow:
 
     def dags(self) -> None:
         """The list of DAGs."""
-        self.open("/dags", height=670)
+        self.open("/dags", height=725)
         self.page.get_by_label("Show table view").click()
         self.take("dags")
 

@@ -38,7 +38,7 @@ def moment(connection: Connection, as_of: datetime | None) -> datetime:
     if as_of is None:
         return horizon
     if as_of > horizon:
-        raise BillingError(f"{as_of.isoformat()} is in the future.", "Give a moment that has passed; left out, it is the present one.")
+        raise BillingError(f"{as_of.isoformat()} is in the future.", "Give a moment that has passed, or leave it out.")
     first: datetime | None = database.one(connection, SQL["first_recorded"])["recorded_at"]
     if first is None or as_of < first:
         since = f"the first usage was recorded at {first.astimezone(UTC).isoformat()}" if first else "nothing is yet"

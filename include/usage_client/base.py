@@ -92,9 +92,7 @@ class BaseClient:
         self._on_drop = on_drop
         self._retry = retry or RetryPolicy()
         self._durable = durable
-        self._delivery = Delivery(
-            url, api_key, compress=compress, make_http=make_http or (lambda: default_http(url, timeout))
-        )
+        self._delivery = Delivery(url, api_key, compress=compress, make_http=make_http or default_http(url, timeout))
         self._spool = self._open_spool(Path(spool) / sender_name(url, team, api_key), spool_bytes) if spool else None
         self._inherited: list[object] = []
         self._make_parts()
@@ -277,11 +275,16 @@ class BaseClient:
             raise UsageClientError(f"Usage events were not delivered ({counts}). {reasons}".rstrip())
 
 
-def default_http(url: str, timeout: float) -> httpx.Client:
-    """The way to the service where none is given; `timeout` in seconds, for one request."""
+def default_http(url: str, timeout: float) -> Callable[[], httpx.Client]:
+    """What makes HTTP clients where nothing else is given; `timeout` in seconds, for one request.
+
+    The settings of TLS are made at once and once, for forked processes too: a fork while another thread makes them
+    would leave a lock of OpenSSL's closed in the child for ever.
+    """
     # Reading the certificates of all authorities takes most of a start, and plain HTTP has no use for them.
     plain = url.lower().startswith("http://")
-    return httpx.Client(timeout=timeout, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True)
+    settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
+    return lambda: httpx.Client(timeout=timeout, verify=settings)
 
 
 def sender_name(url: str, team: str | None, api_key: str) -> str:

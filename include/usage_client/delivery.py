@@ -66,7 +66,8 @@ class Delivery:
         httpx.Request("POST", self._address, headers=self._headers)
         self._compress = compress
         self._make_http = make_http
-        self._http: httpx.Client | None = None
+        # Now and not at the first request, since a fork amid the making of one leaves the child with closed locks.
+        self._http: httpx.Client | None = make_http()
         self._lock = threading.Lock()
 
     def attempt(self, lines: Sequence[bytes]) -> Outcome:

@@ -72,9 +72,7 @@ def main() -> int:
         return 0
     if KEY not in os.environ:
         parser.error(f"the API key is expected in the environment, as {KEY}")
-    delivery = Delivery(
-        arguments.url, os.environ[KEY], compress=False, make_http=lambda: default_http(arguments.url, 30.0)
-    )
+    delivery = Delivery(arguments.url, os.environ[KEY], compress=False, make_http=default_http(arguments.url, 30.0))
     left = False
     for spool in spools:
         tally, done = drain(

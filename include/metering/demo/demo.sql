@@ -12,6 +12,10 @@ LEFT JOIN LATERAL (
 WHERE usage.quantity <> coalesce(taken.quantity, 0)
 ORDER BY 1;
 
+-- name: nobody_sends
+-- Wait until no submission is on its way, and let none set out until the end of the transaction.
+SELECT pg_advisory_xact_lock(7104);
+
 -- name: submissions
 -- How many submissions Stripe has taken, and how many of them its own totals have confirmed.
 SELECT count(*) FILTER (WHERE state IN ('accepted', 'confirmed')) AS sent,

@@ -130,7 +130,7 @@ def _is_ready(url: str) -> bool:
 
 def _submit(connection: psycopg.Connection[DictRow], airflow: AirflowApi, settings: Settings, display: Display) -> None:
     """Submit step by step, as months would have gone by."""
-    stripe = StripeTime(settings)
+    stripe = StripeTime(settings, connection)
     moments = moments_due(connection) if stripe.movable else []
     if not stripe.movable:
         display.say("Stripe takes usage of the last 35 days only: what is older stays unsent, as reconciliation shows.")

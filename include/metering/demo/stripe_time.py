@@ -34,17 +34,24 @@ def moments_due(connection: psycopg.Connection[DictRow]) -> list[datetime]:
 
 
 class StripeTime:
-    """The emulator's clock."""
+    """The emulator's clock.
 
-    def __init__(self, settings: Settings) -> None:
+    It is moved while nobody sends: Airflow's hourly run may be at it too, and what it finds due by one clock would be
+    refused by the other.
+    """
+
+    def __init__(self, settings: Settings, connection: psycopg.Connection[DictRow]) -> None:
         self.movable = settings.stripe_emulated
+        self._connection = connection
         self._url = f"{settings.stripe_base_url}/emulator/clock"
 
     def move(self, moment: datetime | None) -> None:
         """Put the clock at a moment, or back to real time with None."""
         now = None if moment is None else int(moment.astimezone(UTC).timestamp())
         try:
-            httpx.post(self._url, json={"now": now}, timeout=10, trust_env=False).raise_for_status()
+            with self._connection.transaction():
+                self._connection.execute(SQL["nobody_sends"])
+                httpx.post(self._url, json={"now": now}, timeout=10, trust_env=False).raise_for_status()
         except httpx.HTTPError as error:
             raise BillingError(
                 f"The emulator's clock can't be moved: {error}.", "Look at `./billing status`."

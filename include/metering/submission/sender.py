@@ -27,6 +27,7 @@ from metering.submission import outcomes
 from metering.submission.client import Stripe
 from metering.submission.outcomes import ACCEPTED, Outcome
 from metering.submission.pace import Pace, reserve
+from metering.submission.planner import OLDEST
 
 # Stripe remembers an identifier for at least 24 hours; four of them are for clocks, queues and replies that take long.
 RESEND = timedelta(hours=20)
@@ -83,12 +84,12 @@ class _Sender:
         self._counts: Counter[str] = Counter()
 
     def run(self) -> dict[str, int]:
-        with ThreadPoolExecutor(self._server.workers, thread_name_prefix="stripe") as pool:
-            try:
-                self._work(pool)
-            finally:
-                # Also on an error of the database: no thread may begin another POST.
-                self._stop.set()
+        self._connection.execute(SQL["begin_sending"])
+        try:
+            self._send_all()
+        finally:
+            if not self._connection.broken:
+                self._connection.execute(SQL["end_sending"])
         if self._failure is not None:
             raise self._failure
         if self._counts["sent"] >= MANY:
@@ -102,6 +103,14 @@ class _Sender:
             )
         counts = {name: self._counts[name] for name in ("sent", "accepted", "duplicates", "refused", "retried")}
         return {**counts, "later": outlook["later"], "undecided": outlook["undecided"]}
+
+    def _send_all(self) -> None:
+        with ThreadPoolExecutor(self._server.workers, thread_name_prefix="stripe") as pool:
+            try:
+                self._work(pool)
+            finally:
+                # Also on an error of the database: no thread may begin another POST.
+                self._stop.set()
 
     def _work(self, pool: ThreadPoolExecutor) -> None:
         lanes_may_be_free = True
@@ -136,6 +145,7 @@ class _Sender:
                 lease=_LEASE,
                 now=now,
                 resend_after=now - RESEND,
+                oldest=now - OLDEST,
                 at_once=_AT_ONCE,
                 most=most,
             )
@@ -255,6 +265,7 @@ class _Sender:
             SQL["outlook"],
             now=now,
             resend_after=now - RESEND,
+            oldest=now - OLDEST,
             patience=self._patience,
         )
 

@@ -2,6 +2,15 @@
 -- This session's name as the owner of leases. Another process sees from pg_stat_activity when it is gone.
 SELECT pid || '@' || extract(epoch FROM backend_start) AS owner FROM pg_stat_activity WHERE pid = pg_backend_pid();
 
+-- name: begin_sending
+-- Any number may send at once; whoever moves the emulator's clock waits until none does, since what is on its way was found
+-- due by the clock as it was.
+SELECT pg_advisory_lock_shared(7104);
+
+-- name: end_sending
+-- As above.
+SELECT pg_advisory_unlock_shared(7104);
+
 -- name: take_turn
 -- Claims are made one at a time, so that two submitters never take the same customer and meter.
 SELECT pg_advisory_xact_lock(7102);
@@ -10,7 +19,8 @@ SELECT pg_advisory_xact_lock(7102);
 -- Take what is due, at most a few of each customer and meter, journal an attempt of each, and return what to send. A
 -- customer and meter with something in flight is left to whoever has it. What was left in flight by a session that is gone
 -- may have had its effect: its first attempt counts on, as it does for what is uncertain. Nothing is sent again 20 hours
--- after that, because Stripe may by then have forgotten the identifier.
+-- after that, because Stripe may by then have forgotten the identifier; and what has become too old for Stripe since it was
+-- planned is left for planning to take back.
 WITH abandoned AS (
     SELECT team_id, identifier
     FROM billing.stripe_submissions
@@ -35,6 +45,7 @@ WITH abandoned AS (
       AND (submission.not_before IS NULL OR submission.not_before <= clock_timestamp())
       AND (submission.first_attempt_at IS NULL OR submission.first_attempt_at > %(resend_after)s)
       AND address.event_at <= %(now)s
+      AND (submission.state <> 'pending' OR address.event_at >= %(oldest)s)
       AND (team_id, meter_id) NOT IN (SELECT team_id, meter_id FROM busy)
       AND NOT EXISTS (SELECT FROM billing.holds WHERE holds.team_id = submission.team_id AND released_at IS NULL)
     ORDER BY submission.not_before NULLS FIRST
@@ -129,6 +140,7 @@ FROM (
         submission.first_attempt_at,
         coalesce(greatest(extract(epoch FROM submission.not_before - clock_timestamp()), 0), 0) AS wait,
         address.event_at <= %(now)s
+        AND (submission.state <> 'pending' OR address.event_at >= %(oldest)s)
         AND (submission.first_attempt_at IS NULL OR submission.first_attempt_at > %(resend_after)s)
         AND NOT EXISTS (SELECT FROM billing.holds WHERE holds.team_id = submission.team_id AND released_at IS NULL)
             AS can_be_sent

@@ -31,7 +31,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 class _Threading(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+    """Waits at its close for what it still serves: a call is metered when all of its answer is given, and closed."""
 
 
 @contextlib.contextmanager

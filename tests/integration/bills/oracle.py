@@ -19,7 +19,8 @@ class Facts:
     events: list[dict[str, Any]] = field(default_factory=list)
     """price (what it is for), at, quantity, recorded, withdrawn."""
     versions: list[dict[str, Any]] = field(default_factory=list)
-    """plan, price, effective, recorded, model, tiers as (up to or None, unit amount, flat amount)."""
+    """plan, price, effective, recorded, model, tiers as (up to or None, unit amount, flat amount), and whether the unit
+    is one for each hour of the period."""
     plans: list[dict[str, Any]] = field(default_factory=list)
     """plan, effective, recorded."""
     periods: list[tuple[str, datetime, datetime]] = field(default_factory=list)
@@ -85,6 +86,9 @@ def lines(
                         if event["price"] == price and since <= event["at"] < until and event["recorded"] <= at
                         and not (event["withdrawn"] and event["withdrawn"] <= at)
                     ), Decimal(0))  # fmt: skip
+                    if version.get("per_period_hour"):
+                        hours = Decimal((end - start).total_seconds()) / 3600
+                        used = (used / hours).quantize(Decimal("1e-12"), ROUND_HALF_UP)
                     exact = cost(version["model"], version["tiers"], used, days)
                     found[price, since] = exact.quantize(Decimal(1).scaleb(-cents), ROUND_HALF_UP)
     return found

@@ -79,7 +79,7 @@ time.sleep(60)
     began = time.monotonic()
     process.terminate()
     assert process.wait(60) == -signal.SIGTERM
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     (file,) = (path for path in (tmp_path / "spool").rglob("*") if path.is_file())
     assert b'"idempotency_key":"a"' in file.read_bytes()
 
@@ -98,20 +98,21 @@ hashlib.pbkdf2_hmac("sha256", b"long", b"work", 2_000_000_000)
     began = time.monotonic()
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert set(server.kept) == {"a"}
 
 
 def test_a_forked_child_that_gets_sigterm_leaves_its_parent_alone(server: Server, start: Start) -> None:
     program = """
 assert usage_client.flush_on_sigterm()
+heard, said = os.pipe()
 child = os.fork()
 if child == 0:
     usage.track('e', idempotency_key='child')
-    print("tracked", flush=True)
+    os.write(said, b"tracked")
     while True: time.sleep(0.1)
 usage.track('e', idempotency_key='parent')
-time.sleep(0.5)
+assert os.read(heard, 7) == b"tracked"
 os.kill(child, signal.SIGTERM)
 _, status = os.waitpid(child, 0)
 assert os.WTERMSIG(status) == signal.SIGTERM, status
@@ -149,7 +150,7 @@ print("on its way", flush=True)
     assert process.stdout.readline() == "on its way\n"
     began = time.monotonic()
     assert process.wait(60) == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 18  # the service hangs for 20
     (file,) = (path for path in (tmp_path / "spool").rglob("*") if path.is_file())
     assert b'"idempotency_key":"a"' in file.read_bytes()
 

@@ -63,7 +63,7 @@ def test_nothing_waits_in_memory_while_the_service_is_away(nowhere: str, tmp_pat
     assert usage.spool.events == usage.tally.spooled == 500
     began = time.monotonic()
     tally = usage.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # it would wait for 30, if it waited
     assert (tally.tracked, tally.spooled, tally.failed, tally.lost) == (500, 500, 0, 0)
 
 

@@ -39,23 +39,23 @@ def test_what_is_broken_is_unreadable(encoding: str, spoil: Callable[[bytes], by
 def test_a_bomb_is_refused_on_the_way_in_bounded_memory(encoding: str) -> None:
     bomb = PACK[encoding](bytes(400_000_000))
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         with pytest.raises(Unreadable, match=f"unpacks to more than {MAX_BYTES} bytes"):
             unpack(bomb, encoding)
         assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BYTES
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @both
 def test_a_body_of_a_million_empty_parts_is_refused_at_once(encoding: str) -> None:
     parts = PACK[encoding](b"") * 1_000_000
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Unreadable, match=f"more than {MAX_MEMBERS} parts"):
         unpack(parts[:MAX_BYTES], encoding)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_zstd_frame_that_wants_a_large_window_is_refused() -> None:

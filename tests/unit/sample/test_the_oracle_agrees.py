@@ -11,6 +11,7 @@ from metering import sample
 from metering.sample.events import SampleEvent
 from metering.sample.expected import ExpectedBill
 from metering.sample.prices import catalog_content
+
 from ...integration.bills import oracle
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

@@ -104,9 +104,10 @@ class BaseClient:
 
     def track(
         self,
-        event: str,
+        event: str | None = None,
         quantity: Quantity = 1,
         *,
+        meter: str | None = None,
         team: str | None = None,
         unit: str | None = None,
         time: datetime | str | None = None,
@@ -116,9 +117,10 @@ class BaseClient:
     ) -> str | None:
         """Hand an event over and return its key, or None where it was dropped (then it is counted as such).
 
-        The quantity is a Decimal, an int or text, never a float; the time (default: now) is aware or RFC 3339 text. The
-        default key is derived from all of it: give the time of the fact, and a process that is restarted half-way
-        repeats its keys and nothing counts twice.
+        `event` is the event's name; in its place, `meter` may be the key of a meter that listens to it. The quantity is
+        a Decimal, an int or text, never a float; the time (default: now) is aware or RFC 3339 text. The default key is
+        derived from all of it: give the time of the fact, and a process that is restarted half-way repeats its keys and
+        nothing counts twice.
 
         It waits for nobody and takes microseconds, also in an event loop (unless `wait_for_room` was asked for).
         """
@@ -126,6 +128,7 @@ class BaseClient:
             key, line = prepare(
                 event,
                 quantity,
+                meter=meter,
                 team=team or self._team,
                 unit=unit,
                 time=time,

@@ -15,9 +15,10 @@ Event = dict[str, Any]
 
 
 def prepare(
-    event: str,
+    event: str | None,
     quantity: Quantity = 1,
     *,
+    meter: str | None = None,
     team: str | None = None,
     unit: str | None = None,
     time: datetime | str | None = None,
@@ -31,11 +32,17 @@ def prepare(
     where a key is given, only when it was observed, so that a process that repeats it later contradicts nothing.
 
     Raises TypeError for a quantity in floating point, which has lost what was counted, and for what is no JSON;
-    ValueError for a naive time, numbers that are not finite and half characters. All of that is said of the event
-    itself: in a batch, it would spoil those around it.
+    ValueError for what names neither an event nor a meter, a naive time, numbers that are not finite and half
+    characters. All of that is said of the event itself: in a batch, it would spoil those around it.
     """
     known = "time" if time is not None or not idempotency_key else "observed_at"
     made: Event = {"event": event, "quantity": _text(quantity), known: rfc3339(time)}
+    if event is None:
+        del made["event"]
+        if meter is None:
+            raise ValueError("neither an event nor a meter is named")
+    if meter is not None:
+        made["meter"] = meter
     if team is not None:
         made["team"] = team
     if unit is not None:

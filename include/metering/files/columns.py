@@ -19,7 +19,7 @@ from metering.files.mapping import Mapping as Map
 from metering.ingestion.catalog import as_text
 from metering.ingestion.events import Plain, to_json
 
-CAREFUL = Plain(event="")
+CAREFUL = Plain()
 """Stands for a row that has to be looked at closely."""
 REMEMBERED = 20_000
 _WRONG = msgspec.Raw(b"!")  # no JSON
@@ -42,6 +42,7 @@ class QuickMap:
         mapping = self._map
         fields: list[Iterable[Any]] = [
             self._texts(mapping.event, columns),
+            self._texts(mapping.meter, columns),
             self._team_keys(columns),
             self._quantities(columns),
             self._texts(mapping.unit, columns),

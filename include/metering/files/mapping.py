@@ -5,7 +5,7 @@
     key_prefix: azure-
     team: {column: customer}                      # or {value: acme}, or derived from the row:
     # team: {hash_of: [ContextTokens], into: 12, prefix: tenant-}     tenant-00 … tenant-11
-    event: {value: llm_request}
+    event: {value: llm_request}                   # or meter: the key of a meter that listens to the event
     quantity: {value: 1}
     properties:
       context_tokens: {column: ContextTokens, type: number}
@@ -146,7 +146,8 @@ class Mapping(Part):
     key: tuple[Name, ...] | Hashed | Spec | None = None
     key_prefix: str = ""
     team: Annotated[Team, BeforeValidator(_column)]
-    event: Spec
+    event: Spec | None = None
+    meter: Spec | None = None
     quantity: Spec = Source(value=1)
     unit: Spec | None = None
     subject: Spec | None = None
@@ -162,6 +163,8 @@ class Mapping(Part):
     def _identifiable(self) -> Self:
         if self.key is None and self.time is None:
             raise ValueError("needs a time or a key, or its events could not be told apart")
+        if self.event is None and self.meter is None:
+            raise ValueError("needs an event or a meter: what the rows count as")
         return self
 
     @classmethod
@@ -188,9 +191,10 @@ class Mapping(Part):
     def of_header(cls, header: Iterable[str]) -> Mapping:
         """The map of a file whose columns are named like the fields of an event: team, event, …, properties.<name>."""
         columns = list(header)
-        known = ("team", "event", "quantity", "unit", "idempotency_key", "time", "subject")
+        known = ("team", "event", "meter", "quantity", "unit", "idempotency_key", "time", "subject")
         unknown = [name for name in columns if name not in known and not name.startswith("properties.")]
-        missing = [name for name in ("team", "event") if name not in columns]
+        required = ("team",) if "meter" in columns else ("team", "event")
+        missing = [name for name in required if name not in columns]
         if unknown or missing:
             problem = f"has no column {missing[0]!r}" if missing else f"has a column {unknown[0]!r}"
             raise BillingError(
@@ -234,7 +238,7 @@ class Mapping(Part):
         for column in self.team.hash_of or ():
             yield "team.hash_of", column
         sources: dict[str, Any] = {
-            name: getattr(self, name) for name in ("team", "event", "quantity", "unit", "subject")
+            name: getattr(self, name) for name in ("team", "event", "meter", "quantity", "unit", "subject")
         }
         sources |= {f"properties.{name}": source for name, source in self.properties.items()}
         if isinstance(self.key, Source):
@@ -251,7 +255,8 @@ class Mapping(Part):
         def read(row: Row) -> Event | Malformed:
             try:
                 return Event(
-                    event=_text("event", self.event.of(row)),
+                    event=as_text(self.event.of(row)) if self.event else None,
+                    meter=as_text(self.meter.of(row)) if self.meter else None,
                     team=self.team.of(row),
                     quantity=ONE if fixed_quantity else _decimal("quantity", "quantity", self.quantity.of(row)),
                     unit=as_text(self.unit.of(row)) if self.unit else None,
@@ -295,13 +300,6 @@ def escaped(text: str) -> str:
 
 class Wrong(Exception):
     """A row that is not an event: the parts of a `Malformed`."""
-
-
-def _text(field: str, value: Any) -> str:
-    text = as_text(value)
-    if not text:
-        raise Wrong(f"missing_{field}", field, f"The {field} is empty.")
-    return text
 
 
 def _decimal(reason: str, field: str, value: Any) -> Decimal:

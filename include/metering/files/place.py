@@ -89,4 +89,6 @@ class Place:
 
 
 def _map_digest(mapping: Mapping | None) -> bytes:
-    return digest(to_json(mapping.model_dump(mode="json", exclude={"name", "catalog"}) if mapping else None))
+    # What maps could not say at first is left out where it isn't said, so that files which were read then stay known.
+    unsaid = {"name", "catalog"} | ({"meter"} if mapping is None or mapping.meter is None else set())
+    return digest(to_json(mapping.model_dump(mode="json", exclude=unsaid) if mapping else None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import DictRow
@@ -37,6 +37,15 @@ class Meter:
         return all(as_text(properties.get(name)) in values for name, values in self.filters.items())
 
 
+class Named(NamedTuple):
+    """What an event says that names a meter by its key."""
+
+    event: str
+    """The event that the meter listens to."""
+    unit: str
+    meter: Meter
+
+
 @dataclass(frozen=True, slots=True)
 class Listeners:
     """All meters of one event name."""
@@ -54,6 +63,8 @@ class Catalog:
 
     teams: dict[str, int]
     events: dict[str, Listeners]
+    meters: dict[str, Named] = field(default_factory=dict)
+    """By their keys."""
     loaded_at: float = field(default_factory=time.monotonic)
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
     """What was found out about events under this catalog."""
@@ -68,10 +79,12 @@ class Catalog:
         """Read it from the database."""
         loaded_at = time.monotonic()
         teams = {row["team_key"]: row["team_id"] for row in database.rows(connection, SQL["teams"])}
-        meters: dict[str, list[dict[str, Any]]] = {}
+        named: dict[str, Named] = {}
+        events: dict[str, list[tuple[Named, str]]] = {}
         for row in database.rows(connection, SQL["meters"]):
-            meters.setdefault(row["event_name"], []).append(row)
-        return cls(teams, {name: _listeners(rows) for name, rows in meters.items()}, loaded_at)
+            found = named[row["meter_key"]] = Named(row["event_name"], row["unit"], _meter(row))
+            events.setdefault(found.event, []).append((found, row["aggregation"]))
+        return cls(teams, {name: _listeners(found) for name, found in events.items()}, named, loaded_at)
 
 
 def as_text(value: object) -> str | None:
@@ -83,24 +96,26 @@ def as_text(value: object) -> str | None:
     return str(value)
 
 
-def _listeners(rows: list[dict[str, Any]]) -> Listeners:
-    meters = tuple(
-        Meter(
-            value_property=row["value_property"],
-            numeric=row["aggregation"] not in ("count", "unique_count"),
-            allow_negative=row["allow_negative"],
-            filters={name: [as_text(value) or "" for value in values] for name, values in row["filters"].items()},
-        )
-        for row in rows
+def _meter(row: dict[str, Any]) -> Meter:
+    return Meter(
+        value_property=row["value_property"],
+        numeric=row["aggregation"] not in ("count", "unique_count"),
+        allow_negative=row["allow_negative"],
+        filters={name: [as_text(value) or "" for value in values] for name, values in row["filters"].items()},
     )
+
+
+def _listeners(found: list[tuple[Named, str]]) -> Listeners:
+    """All meters of one event name, each with its aggregation."""
+    meters = tuple(named.meter for named, _ in found)
     takes_quantity = [meter for meter in meters if meter.numeric and meter.value_property is None]
     return Listeners(
-        units=frozenset(row["unit"] for row in rows),
+        units=frozenset(named.unit for named, _ in found),
         meters=meters,
         quantity_may_be_negative=bool(takes_quantity) and all(meter.allow_negative for meter in takes_quantity),
         by_property=tuple(
-            meter
-            for meter, row in zip(meters, rows, strict=True)
-            if meter.value_property is not None and row["aggregation"] != "count"
+            named.meter
+            for named, aggregation in found
+            if named.meter.value_property is not None and aggregation != "count"
         ),
     )

@@ -6,7 +6,9 @@ SELECT team_key, team_id FROM billing.teams;
 
 -- name: meters
 -- What listens to which event, and what it asks of it.
-SELECT event_name, unit, aggregation, value_property, allow_negative, filters FROM billing.meters ORDER BY meter_id;
+SELECT meter_key, event_name, unit, aggregation, value_property, allow_negative, filters
+FROM billing.meters
+ORDER BY meter_id;
 
 -- name: api_key
 -- One API key by the SHA-256 of it, unless it has been revoked.

@@ -8,7 +8,7 @@ Rules: https://github.com/cloudevents/spec, `spec.md`, `formats/json-format.md`,
 | `source` and `id` | idempotency key: what makes a CloudEvent one and the same |
 | `time` | time |
 | `subject` | subject |
-| `data` | an object of team, quantity, unit and properties, each of them optional |
+| `data` | an object of team, meter, quantity, unit and properties, each of them optional |
 
 Other attributes and extensions belong to those who carry the event, may differ from one sending to the next, and mean
 nothing here.
@@ -44,6 +44,7 @@ class Usage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The data of a CloudEvent."""
 
     team: str | None = None
+    meter: str | None = None
     quantity: Decimal = ONE
     unit: str | None = None
     properties: dict[str, Any] = {}
@@ -187,6 +188,7 @@ def _event(said: CloudEvent) -> Event | Malformed:
     usage = usage or Usage()
     return Event(
         event=said.type,
+        meter=usage.meter,
         team=usage.team,
         quantity=usage.quantity,
         unit=usage.unit,

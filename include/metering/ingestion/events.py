@@ -32,9 +32,13 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     `observed_at` is for who does not know when it happened, only when they came to know of it: it stands in for `time`
     where that is missing, and is no part of what the event says, so that sending it again later says the same. The
     name and the rule are those of OpenTelemetry's ObservedTimestamp (Logs Data Model).
+
+    `meter` says by a meter's key which event it is: the one that this meter listens to. It is another way of writing
+    `event` and no part of what the event says, so that both ways make one and the same event.
     """
 
-    event: str
+    event: str | None = None
+    meter: str | None = None
     team: str | None = None
     quantity: Decimal = ONE
     unit: str | None = None
@@ -51,7 +55,8 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=F
     What decodes to an `Event` decodes to this, though not the other way round.
     """
 
-    event: str
+    event: str | None = None
+    meter: str | None = None
     team: str | None = None
     quantity: Any = ONE
     unit: str | None = None

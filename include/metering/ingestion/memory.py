@@ -5,7 +5,10 @@ It hangs on a catalog and is forgotten with it, every few seconds, and is bounde
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from metering.ingestion.catalog import Listeners, Meter
 
 ENTRIES = 20_000
 LONGEST = 512
@@ -31,8 +34,11 @@ class Properties(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What all events of one name and unit share."""
+    """What all events share that name themselves alike and have one unit."""
 
+    listeners: Listeners
+    meter: Meter | None
+    """The meter by which they are named, if they are: each must count for it."""
     before_quantity: str
     before_moment: str
     """The canonical content of an event up to its quantity, and between its quantity and its moment."""
@@ -48,8 +54,10 @@ class Memory:
 
     def __init__(self) -> None:
         """Begin without anything."""
-        self.forms: dict[str, dict[str | None, Form]] = {}
-        """By name and unit; there are no more than the catalog allows."""
+        self.forms: dict[str | None, dict[str | None, Form]] = {}
+        """By the event's name and unit; there are no more than the catalog allows."""
+        self.forms_of_meters: dict[str, dict[str | None, Form]] = {}
+        """The same, by the key of the meter that an event names."""
         self.amounts: dict[str | int, Amount] = {}
         """By what was sent."""
 

@@ -21,6 +21,7 @@ from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount, Form, Memory, Properties
 
 if TYPE_CHECKING:
+    from metering.ingestion.catalog import Listeners, Meter
     from metering.ingestion.validation import Judge
 
 AT_ONCE = 16
@@ -49,8 +50,11 @@ def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable
             team_id = team_ids.get(team or "")
         else:
             team_id = own_team if team is None or team == own_key else None
-        units = forms.get(event.event)
-        form = _form(judge, event.event, unit) if units is None or unit not in units else units[unit]
+        if event.meter is None:
+            units = forms.get(event.event)
+            form = _form(judge, event.event, unit) if units is None or unit not in units else units[unit]
+        else:
+            form = _form_of_meter(judge, event)
         if type(quantity) is Decimal:
             quantity = str(quantity)
         if team_id is None or form is None or (type(quantity) is not str and type(quantity) is not int):
@@ -61,7 +65,7 @@ def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable
             careful(index)
             continue
         sent = bytes(event.properties)
-        properties = form.properties.get(sent) or _properties(judge, event.event, form, sent)
+        properties = form.properties.get(sent) or _properties(judge, form, sent)
         moment = moments[index]
         if properties is None or (escapes and _suspicious(key, subject)):
             careful(index)
@@ -121,20 +125,37 @@ def _suspicious(key: str | None, subject: str | None) -> bool:
     return any(text is not None and not text.isprintable() for text in (key, subject))
 
 
-def _form(judge: Judge, name: str, unit: str | None) -> Form | None:
-    listeners = judge.catalog.events.get(name)
-    if listeners is None or (unit is not None and unit not in listeners.units):
+def _form(judge: Judge, name: str | None, unit: str | None) -> Form | None:
+    listeners = judge.catalog.events.get(name or "")
+    if name is None or listeners is None or (unit is not None and unit not in listeners.units):
         return None
+    form = _new_form(listeners, None, name, unit)
+    judge.catalog.memory.forms.setdefault(name, {})[unit] = form
+    return form
+
+
+def _form_of_meter(judge: Judge, event: Plain) -> Form | None:
+    catalog, key, unit = judge.catalog, event.meter or "", event.unit
+    named = catalog.meters.get(key)
+    if named is None or event.event not in (None, named.event) or unit not in (None, named.unit):
+        return None
+    forms = catalog.memory.forms_of_meters.setdefault(key, {})
+    if unit not in forms:
+        forms[unit] = _new_form(catalog.events[named.event], named.meter, named.event, unit)
+    return forms[unit]
+
+
+def _new_form(listeners: Listeners, meter: Meter | None, name: str, unit: str | None) -> Form:
     unit_json = to_json(unit).decode()
-    form = Form(
+    return Form(
+        listeners=listeners,
+        meter=meter,
         before_quantity=f'[{to_json(name).decode()},"',
         before_moment=f'",{unit_json},',
         fields=binary.text_field(name) + binary.text_field(unit),
         may_be_negative=listeners.quantity_may_be_negative,
         properties={},
     )
-    judge.catalog.memory.forms.setdefault(name, {})[unit] = form
-    return form
 
 
 def _amount(memory: Memory, sent: str | int) -> Amount | None:
@@ -144,12 +165,14 @@ def _amount(memory: Memory, sent: str | int) -> Amount | None:
     return memory.keep_amount(sent, Amount(text, binary.numeric_field(text)))
 
 
-def _properties(judge: Judge, name: str, form: Form, sent: bytes) -> Properties | None:
+def _properties(judge: Judge, form: Form, sent: bytes) -> Properties | None:
     try:
         said = _object(sent) if sent else {}
         if sent and not repeats.none_in(sent, said) and repeats.first(sent):
             return None
-        text = judge.properties(said, judge.catalog.events[name])
+        text = judge.properties(said, form.listeners)
+        if form.meter is not None and not form.meter.listens(said):
+            return None
     except (Rejected, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     properties = Properties(text.decode(), binary.field(b"\x01" + text))

@@ -141,10 +141,21 @@ EVENT: dict[str, Any] = {
     "title": "Event",
     "description": "One usage event. A field that is not listed is a mistake and not ignored.",
     "type": "object",
-    "required": ["event"],
+    "anyOf": [
+        {"required": ["event"], "properties": {"event": {"type": "string"}}},
+        {"required": ["meter"], "properties": {"meter": {"type": "string"}}},
+    ],
     "additionalProperties": False,
     "properties": {
-        "event": {"type": "string", "description": "The event's name; a meter must listen to it."},
+        "event": {
+            "type": ["string", "null"],
+            "description": "The event's name; a meter must listen to it. Required where no `meter` is named.",
+        },
+        "meter": {
+            "type": ["string", "null"],
+            "description": "A meter's key, in place of `event`: the event is the one that this meter listens to, and "
+            "it must count for it. Both ways make the same event, which counts for every meter that listens.",
+        },
         "team": {
             "type": ["string", "null"],
             "description": "Who used it. May be left out where the API key belongs to a team.",
@@ -210,7 +221,9 @@ CLOUD_EVENT: dict[str, Any] = {
         "data": {
             "type": ["object", "null"],
             "additionalProperties": False,
-            "properties": {name: EVENT["properties"][name] for name in ("team", "quantity", "unit", "properties")},
+            "properties": {
+                name: EVENT["properties"][name] for name in ("team", "meter", "quantity", "unit", "properties")
+            },
         },
         "data_base64": {"type": ["string", "null"], "contentEncoding": "base64", "description": "Instead of `data`."},
     },
@@ -278,6 +291,7 @@ OPERATIONS = (
                     "a batch": [_ONE, {**_ONE, "idempotency_key": "req-7f3b", "quantity": "0.25"}],
                     "one event": _ONE,
                     "a batch, named": {"events": [_ONE]},
+                    "of a meter": {"team": "acme", "meter": "api_requests", "idempotency_key": "req-7f3a"},
                     "of a key that belongs to a team": {"event": "api_request", "time": "2026-10-25T02:30:00Z"},
                 },
             ),

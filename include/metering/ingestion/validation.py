@@ -1,9 +1,10 @@
 """Checks of an event before it counts. Each failure has a stable code, the field at fault, and a sentence.
 
-The codes: missing_team, unknown_team, foreign_team, unknown_event, invalid_quantity, negative_quantity, unit_mismatch,
-missing_time, invalid_time, time_too_far_ahead, time_too_old, invalid_key, key_too_long, invalid_subject,
-invalid_properties, missing_value_property, invalid_value_property; and from decoding: invalid_json, invalid_encoding,
-unknown_field, missing_event, invalid_<field>. Landing adds conflict and unstorable.
+The codes: missing_team, unknown_team, foreign_team, missing_event, unknown_event, unknown_meter, meter_mismatch,
+filtered_out, invalid_quantity, negative_quantity, unit_mismatch, missing_time, invalid_time, time_too_far_ahead,
+time_too_old, invalid_key, key_too_long, invalid_subject, invalid_properties, missing_value_property,
+invalid_value_property; and from decoding: invalid_json, invalid_encoding, unknown_field, repeated_field,
+invalid_<field>. Landing adds conflict, archived_month and unstorable.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from metering.ingestion import binary, quick, times
-from metering.ingestion.catalog import Catalog, Listeners
+from metering.ingestion.catalog import Catalog, Listeners, Named, as_text
 from metering.ingestion.events import (
     MAX_KEY,
     Decoded,
@@ -53,7 +54,7 @@ _RFC3339 = re.compile(
 _UTC = frozenset(("Z", "z", "+00:00", "-00:00"))
 _MAX_WHOLE = 10**38
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_MISSES = ("unknown_team", "unknown_event")
+_MISSES = ("unknown_team", "unknown_event", "unknown_meter")
 
 
 class Judge:
@@ -104,9 +105,8 @@ class Judge:
     def fact(self, event: Event, index: int, origin: Origin) -> Fact:
         """Check an event and make it ready to land; raises `Rejected`."""
         team_id = self._team(event.team)
-        listeners = self.catalog.events.get(event.event)
-        if listeners is None:
-            raise Rejected("unknown_event", "event", f"No meter listens to the event {event.event!r}.")
+        name, named = self._name(event)
+        listeners = self.catalog.events[name]
         key = event.idempotency_key
         if key is not None and not 0 < len(key) <= MAX_KEY:
             if key:
@@ -116,10 +116,10 @@ class Judge:
         if amount.text[0] == "-" and not listeners.quantity_may_be_negative:
             message = f"The quantity {amount.text} is negative, which its meter does not allow."
             raise Rejected("negative_quantity", "quantity", message)
-        unit = event.unit
-        if unit is not None and unit not in listeners.units:
-            expected = " or ".join(sorted(listeners.units))
-            raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {event.event!r} is measured in {expected}.")
+        unit, units = event.unit, listeners.units if named is None else (named.unit,)
+        if unit is not None and unit not in units:
+            what, expected = event.meter or name, " or ".join(sorted(units))
+            raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {what!r} is measured in {expected}.")
         said, moment = None, self.arrived
         if event.time is not None:
             said = moment = self._moment_of("time", event.time)
@@ -133,15 +133,17 @@ class Judge:
                 "invalid_subject", "subject", f"The subject exceeds {MAX_KEY} characters or holds a zero byte."
             )
         properties = self.properties(event.properties, listeners)
+        if named is not None and not named.meter.listens(event.properties):
+            raise _filtered_out(event, named)
 
-        content = content_digest(event.event, amount.text, unit, said, subject, properties)
+        content = content_digest(name, amount.text, unit, said, subject, properties)
         derived = key is None
         if key is None:
             key = derived_key(content)
         elif "\0" in key:
             raise Rejected("invalid_key", "idempotency_key", "The key holds a zero byte.")
         row = (
-            *(binary.text_field(key), binary.text_field(event.event), binary.text_field(unit), amount.field),
+            *(binary.text_field(key), binary.text_field(name), binary.text_field(unit), amount.field),
             *(binary.text_field(subject), binary.field(b"\x01" + properties)),
         )
         return Fact(
@@ -155,6 +157,23 @@ class Judge:
             moment=moment,
             row=b"".join(row),
         )
+
+    def _name(self, event: Event) -> tuple[str, Named | None]:
+        """The event's name, and the meter by which it was named."""
+        name, meter = event.event, event.meter
+        if meter is not None:
+            named = self.catalog.meters.get(meter)
+            if named is None:
+                raise Rejected("unknown_meter", "meter", f"There is no meter {meter!r}.")
+            if name not in (None, named.event):
+                message = f"The meter {meter!r} listens to {named.event!r}, not to {name!r}; name one of them."
+                raise Rejected("meter_mismatch", "meter", message)
+            return named.event, named
+        if name is None:
+            raise Rejected("missing_event", "event", "Neither an event nor a meter is named.")
+        if name not in self.catalog.events:
+            raise Rejected("unknown_event", "event", f"No meter listens to the event {name!r}.")
+        return name, None
 
     def _team(self, team: str | None) -> int:
         if self.team_id is not None:
@@ -262,6 +281,17 @@ class Judge:
             if number[0] == "-" and not meter.allow_negative:
                 message = f"The property {name!r} is negative, which its meter does not allow."
                 raise Rejected("negative_quantity", f"properties.{name}", message)
+
+
+def _filtered_out(event: Event, named: Named) -> Rejected:
+    name, values = next(
+        (name, values)
+        for name, values in named.meter.filters.items()
+        if as_text(event.properties.get(name)) not in values
+    )
+    wanted = " or ".join(map(repr, values))
+    message = f"The meter {event.meter!r} counts only events whose property {name!r} is {wanted}."
+    return Rejected("filtered_out", f"properties.{name}", message)
 
 
 def _number(value: object) -> Decimal:

@@ -17,14 +17,18 @@ from hypothesis import strategies as st
 
 from metering.files.mapping import Mapping
 from metering.files.reader import UsageFile
-from metering.ingestion.catalog import Catalog, Listeners, Meter
+from metering.ingestion.catalog import Catalog, Listeners, Meter, Named
 from metering.ingestion.events import Sorted
 from metering.ingestion.validation import Judge
 
-HEADER = ["team", "event", "quantity", "unit", "key", "time", "subject", "n", "flag", "text"]
+HEADER = ["team", "event", "meter", "quantity", "unit", "key", "time", "subject", "n", "flag", "text"]
 LISTENERS = {
     "call": Listeners(frozenset({"call"}), (), False, ()),
     "size": Listeners(frozenset({"GB"}), (), True, (Meter("n", True, False, {}),)),
+}
+METERS = {
+    "calls": Named("call", "call", Meter(None, True, False, {})),
+    "ones": Named("call", "call", Meter(None, True, False, {"n": ["1"]})),
 }
 TEAMS = {"acme": 1, "t-acme": 2, **{f"h-{number}": 3 + number for number in range(4)}}
 ANY = st.text(alphabet='a,"\\\0\n é\t1', max_size=3)
@@ -32,6 +36,7 @@ CELLS = st.fixed_dictionaries(
     {
         "team": st.sampled_from(["acme", "acme", "acme", "", "nobody"]) | ANY,
         "event": st.sampled_from(["call", "call", "size", ""]) | ANY,
+        "meter": st.sampled_from(["calls", "ones", "", "size"]),
         "quantity": st.sampled_from(["1", "1.50", " 2 ", "+3", "-1", "1e3", "", "NaN", "1_0", "٣", "1.0000000000001"]),
         "unit": st.sampled_from(["call", "", "GB"]) | ANY,
         "key": st.sampled_from(["a", "b", "", "k" * 256]) | ANY,
@@ -57,6 +62,9 @@ MAPS: list[dict[str, Any]] = [
     {"team": {"hash_of": ["team", "text"], "into": 4, "prefix": "h-"}, "key": {"hash_of": ["key", "n"]}},
     {"team": {"value": "acme"}, "quantity": {"value": 2}, "unit": {"value": "call"}, "key": "key", "key_prefix": "p-"},
     {"team": {"value": "acme"}, "key": {"value": "always"}, "event": {"value": "call"}},
+    {"team": {"value": "acme"}, "key": "key", "meter": "meter"},
+    {"team": {"value": "acme"}, "key": "key", "meter": "meter", "event": None},
+    {"team": {"value": "acme"}, "key": "key", "meter": {"value": "calls"}, "event": None},
 ]
 PROPERTIES = [
     {},
@@ -79,7 +87,7 @@ def both_ways(path: Path, mapping: Mapping) -> None:
     file = UsageFile(path, mapping)
     for piece in file.pieces():
         batch = file.decoder.decode(piece)
-        judge = Judge(Catalog(TEAMS, LISTENERS))
+        judge = Judge(Catalog(TEAMS, LISTENERS, METERS))
         quick, careful = judge.sort_body(batch), judge.sort(batch.events, batch)
         facts, rejects = told(careful)
         # Without a time, an event's moment is that of its judge, which is one here.

@@ -97,7 +97,7 @@ def test_no_two_rows_make_one_key_of_different_texts(tmp_path: Path) -> None:
     ("fields", "said"),
     [
         ({"teem": "x"}, "teem: is not a field that is known here"),
-        ({"event": None}, "event: "),
+        ({"event": None}, "needs an event or a meter"),
         ({"time": {"column": "at", "zone": "Mars/Base"}}, "'Mars/Base' is not a time zone"),
         ({"quantity": {"column": "n", "value": 2}}, "takes either column or value"),
         ({"team": {"hash_of": ["n"]}}, "takes hash_of and into together"),
@@ -139,8 +139,15 @@ def test_without_a_map_columns_are_the_fields_of_events() -> None:
     event = mapping.reader()(row)
     assert isinstance(event, Event)
     assert event.idempotency_key is None and event.properties == {"region": "eu"}
+    named = Mapping.of_header(["team", "meter", "event", "time"]).reader()
+    for cells in ({"meter": "calls", "event": ""}, {"meter": "", "event": "call"}):
+        found = named({"team": "a", "time": "2026-10-01T00:00:00Z", **cells})
+        assert isinstance(found, Event)
+        assert (found.meter, found.event) == (cells["meter"] or None, cells["event"] or None)
     for header, said in (
         (["event"], "no column 'team'"),
+        (["team", "time"], "no column 'event'"),
+        (["team", "meter"], "told apart"),
         (["team", "event", "colour"], "'colour'"),
         (["team", "event"], "told apart"),
     ):

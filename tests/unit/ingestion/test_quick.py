@@ -14,17 +14,23 @@ from psycopg.types.numeric import NumericBinaryLoader
 
 from metering.ingestion import binary, times
 from metering.ingestion.body import Body
-from metering.ingestion.catalog import Catalog, Listeners, Meter
+from metering.ingestion.catalog import Catalog, Listeners, Meter, Named
 from metering.ingestion.events import Fact, Sorted, plain_decimal
 from metering.ingestion.validation import Judge
 
 TOKENS = Meter("tokens", True, False, {})
+EVERYBODY = Meter("tokens", False, False, {"a": ["x", "1", "true"]})
 CATALOG = Catalog(
     {"acme": 1, "globex": 2},
     {
         "call": Listeners(frozenset(["call"]), (Meter(None, True, False, {}),), False, ()),
         "credit": Listeners(frozenset(["unit"]), (Meter(None, True, True, {}),), True, ()),
-        "prompt": Listeners(frozenset(["token"]), (TOKENS,), False, (TOKENS,)),
+        "prompt": Listeners(frozenset(["token", "person"]), (TOKENS, EVERYBODY), False, (TOKENS,)),
+    },
+    {
+        "calls": Named("call", "call", Meter(None, True, False, {})),
+        "tokens": Named("prompt", "token", TOKENS),
+        "somebody": Named("prompt", "person", EVERYBODY),
     },
 )
 NOW = datetime.now(UTC)
@@ -80,11 +86,13 @@ properties = st.one_of(
     st.sampled_from([None, [], {"a": {}}, {"a": []}, {"tokens": -1}, {"tokens": "1.5"}, {"a": "x" * 17_000}]),
 )
 events = st.fixed_dictionaries(
-    {"event": st.sampled_from(["call", "credit", "prompt", "cal"])},
+    {},
     optional={
+        "event": st.sampled_from(["call", "credit", "prompt", "cal", "", None]),
+        "meter": st.sampled_from(["calls", "tokens", "somebody", "call", "", None]),
         "team": st.sampled_from(["acme", "globex", "nobody", "", None]),
         "quantity": quantities,
-        "unit": st.sampled_from(["call", "unit", "token", "calls", None]),
+        "unit": st.sampled_from(["call", "unit", "token", "person", "calls", None]),
         "idempotency_key": st.one_of(st.none(), texts),
         "time": st.one_of(spelt, st.none(), st.just(5)),
         "observed_at": st.one_of(spelt, st.none(), st.just(5)),

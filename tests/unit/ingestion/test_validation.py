@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metering.ingestion.body import Body
-from metering.ingestion.catalog import Catalog, Listeners, Meter
+from metering.ingestion.catalog import Catalog, Listeners, Meter, Named
 from metering.ingestion.events import Sorted
 from metering.ingestion.validation import Judge
 
@@ -23,7 +23,13 @@ CATALOG = Catalog(
         "call": Listeners(frozenset(["call"]), (PLAIN,), False, ()),
         "credit": Listeners(frozenset(["unit"]), (SIGNED,), True, ()),
         "prompt": Listeners(frozenset(["token"]), (TOKENS,), False, (TOKENS,)),
-        "visit": Listeners(frozenset(["user"]), (USERS,), False, (USERS,)),
+        "visit": Listeners(frozenset(["user", "visit"]), (USERS, PLAIN), False, (USERS,)),
+    },
+    {
+        "calls": Named("call", "call", PLAIN),
+        "tokens": Named("prompt", "token", TOKENS),
+        "people": Named("visit", "user", USERS),
+        "visits": Named("visit", "visit", PLAIN),
     },
 )
 
@@ -39,6 +45,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"team": None}, "missing_team", "team"),
     ({"team": "nobody"}, "unknown_team", "team"),
     ({"event": "cal"}, "unknown_event", "event"),
+    ({"event": None}, "missing_event", "event"),
+    ({"event": None, "meter": "call"}, "unknown_meter", "meter"),
+    ({"event": None, "meter": ""}, "unknown_meter", "meter"),
+    ({"event": "visit", "meter": "calls"}, "meter_mismatch", "meter"),
+    ({"event": "cal", "meter": "calls"}, "meter_mismatch", "meter"),
+    ({"event": None, "meter": "people"}, "filtered_out", "properties.kind"),
+    ({"event": None, "meter": "people", "properties": {"kind": "robot"}}, "filtered_out", "properties.kind"),
+    ({"event": None, "meter": "visits", "unit": "user"}, "unit_mismatch", "unit"),
+    ({"event": None, "meter": "tokens"}, "missing_value_property", "properties.tokens"),
+    ({"event": None, "meter": "calls", "quantity": -1}, "negative_quantity", "quantity"),
     ({"quantity": -1}, "negative_quantity", "quantity"),
     ({"quantity": "NaN"}, "invalid_quantity", "quantity"),
     ({"quantity": "Infinity"}, "invalid_quantity", "quantity"),
@@ -90,11 +106,23 @@ def test_what_cannot_count_is_kept_with_a_reason_and_its_field(fields: dict[str,
         {"event": "credit", "quantity": -3},
         {"event": "prompt", "properties": {"tokens": "12.5"}},
         {"event": "visit", "properties": {"kind": "robot"}},
+        {"event": "call", "meter": "calls"},
+        {"event": None, "meter": "visits", "unit": "visit"},
+        {"event": None, "meter": "people", "unit": "user", "properties": {"kind": "person", "user": "ann"}},
         {"time": (NOW + timedelta(minutes=59)).isoformat()},
     ],
 )
 def test_what_can_count_does(fields: dict[str, Any]) -> None:
     assert len(judge(**fields).facts) == 1
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_an_event_is_the_same_whether_it_names_itself_a_meter_of_it_or_both(key: str | None) -> None:
+    said = {"idempotency_key": key, "properties": {"kind": "person", "user": "ann"}}
+    ways = [{"event": "visit"}, {"event": None, "meter": "visits"}, {"event": None, "meter": "people"}]
+    ways += [{"event": "visit", "meter": "people"}]
+    facts = [judge(**way, **said).facts[0] for way in ways]
+    assert len({(fact.key, fact.key_digest, fact.content_digest, fact.row) for fact in facts}) == 1
 
 
 def test_a_key_of_one_team_may_leave_the_team_out_but_not_name_another() -> None:

@@ -41,7 +41,7 @@ select price_name, trim_scale(charge_quantity) as quantity, charge_unit, split_p
        round(amount, 2) as amount
 from marts.fct_bill_lines where team_key = 'acme' and period_label = '{month}' order by line_key"""
 BILLS = """
-select team_key, period_label, time_zone, currency, trim_scale(total) as total, line_count as lines, status
+select team_key, period_label, time_zone, currency, total, line_count as lines, status
 from marts.fct_bills where team_key in ('acme', 'delhi-express', 'fuji-cloud', 'chatham') order by 1, 2"""
 MONTH = "select max(period_label) from marts.fct_bills where team_key = 'acme' and status = 'finalized'"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from metering import archive, runs, transform
+from metering import archive, bills, runs, transform
+from metering.bills import lineage, verification
 from metering.cli import app as cli
 from metering.errors import BillingError
 
@@ -55,6 +56,44 @@ def test_a_bill_built_from_a_restored_month_is_identical(billed: House, marts: M
     }
     transform.build("tag:finance", billed.settings)
     assert billed.value("SELECT count(*) FROM marts.fct_reconciliation WHERE landed_minus_metered <> 0") == 0
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_bills_of_the_past_and_the_events_under_lines_are_the_same_once_a_month_is_back(billed: House) -> None:
+    connection = billed.connection
+    before_metering = connection.execute("SELECT min(recorded_at) AS at FROM landing.batches").fetchone()
+    assert before_metering is not None
+    january = [("acme", "2025-01"), ("delhi", "2025-01")]
+
+    def seen() -> list[tuple[object, ...]]:
+        """Each bill as it first was known and as it became final, and every event under each of its lines."""
+        found: list[tuple[object, ...]] = []
+        for team, period in january:
+            early = bills.bill(connection, team, period, as_of=before_metering["at"])
+            final = bills.bill(connection, team, period)
+            found += [(line.line, line.quantity, line.amount, line.tiers) for line in (*early.lines, *final.lines)]
+            for line in final.lines:
+                for page in lineage.explain_all(connection, f"{team}/{period}/{line.line}"):
+                    found += [(event.key, event.occurred_at, event.counts, event.running) for event in page.events]
+        return found
+
+    was = seen()
+    assert len(was) > 80
+    final = [bills.bill(connection, team, period).lines for team, period in january]
+    archive.drop(connection, billed.archive())
+
+    # A final bill needs no events. What was known before any run had metered them does, and so does what is under a line.
+    assert [bills.bill(connection, team, period).lines for team, period in january] == final
+    assert verification.verify(connection, datetime.now(UTC) + timedelta(hours=1), 100, "test")["rebuilt"] == 9
+    with pytest.raises(BillingError, match=r"takes usage of archived months \(2025-01\)") as refused:
+        bills.bill(connection, "acme", "2025-01", as_of=before_metering["at"])
+    assert "./billing archive restore 2025-01" in refused.value.remedy
+    with pytest.raises(BillingError, match=r"are of archived months \(2025-01\)") as refused:
+        lineage.explain(connection, f"acme/2025-01/{final[0][0].line}")
+    assert "./billing archive restore 2025-01" in refused.value.remedy
+
+    archive.restore(connection, billed.find())
+    assert seen() == was
 
 
 def _without_status(rows: list[str]) -> list[str]:

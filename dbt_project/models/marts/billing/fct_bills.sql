@@ -33,8 +33,8 @@ select
     periods.period_label::text as period_label,
     periods.time_zone,
     periods.currency::text as currency,
-    coalesce(lines.total, 0)::numeric(38, 12) as total,
-    coalesce(lines.adjustments, 0)::numeric(38, 12) as adjustments,
+    {{ in_minor_units('coalesce(lines.total, 0)', 'currencies') }} as total,
+    {{ in_minor_units('coalesce(lines.adjustments, 0)', 'currencies') }} as adjustments,
     coalesce(lines.line_count, 0)::bigint as line_count,
     case
         when periods.is_finalized then 'finalized'
@@ -47,5 +47,6 @@ left join lines
     and lines.subscription_key = periods.subscription_key
     and lines.period_start = periods.period_start
 inner join teams on teams.team_id = periods.team_id
+inner join {{ source('billing', 'currencies') }} as currencies on currencies.currency = periods.currency
 -- A closing period is a bill only where something is due on it.
 where periods.takes_usage or periods.is_finalized or lines.line_count > 0

@@ -82,7 +82,7 @@ def test_bills_of_the_past_and_the_events_under_lines_are_the_same_once_a_month_
     final = [bills.bill(connection, team, period).lines for team, period in january]
     archive.drop(connection, billed.archive())
 
-    # A final bill needs no events. What was known before any run had metered them does, and so does what is under a line.
+    # A final bill needs no events. What was known before a run had metered them does, and so does what is under a line.
     assert [bills.bill(connection, team, period).lines for team, period in january] == final
     assert verification.verify(connection, datetime.now(UTC) + timedelta(hours=1), 100, "test")["rebuilt"] == 9
     with pytest.raises(BillingError, match=r"takes usage of archived months \(2025-01\)") as refused:

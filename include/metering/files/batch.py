@@ -8,7 +8,8 @@ from functools import cached_property
 import msgspec
 
 from metering.files.records import Record
-from metering.ingestion.events import Event, Malformed, Plain, to_json
+from metering.ingestion.events import Event, Malformed, to_json
+from metering.ingestion.written import Written
 
 
 class Batch:
@@ -16,25 +17,25 @@ class Batch:
 
     def __init__(
         self,
-        plain: Sequence[Plain] | None,
+        written: Written | None,
         records: Callable[[], list[Record]],
         to_event: Callable[[Record], Event | Malformed],
         *,
         holds_escapes: bool,
         mapped: bool = True,
     ) -> None:
-        """Hold plain events, if there are any.
+        """Hold the events as columns, if there are any.
 
         `holds_escapes`: texts may hold what can't be stored. `mapped`: a map has made the events of the records.
         """
-        self._plain = plain
+        self._written = written
         self._holds_escapes, self._mapped = holds_escapes, mapped
         self._read, self._to_event = records, to_event
 
     @property
-    def plain(self) -> Sequence[Plain] | None:
+    def written(self) -> Written | None:
         """The events where all of them could be decoded the quick way."""
-        return self._plain
+        return self._written
 
     @cached_property
     def _records(self) -> list[Record]:

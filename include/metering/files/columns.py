@@ -1,28 +1,25 @@
 """The quick way from rows to events: column by column, for what a row by itself would cost too much.
 
-It makes plain events, as decoding the body of a request does, and `metering.ingestion.quick` takes them on. Of what it
-is not sure it makes nothing that could pass there; then the row is read by `Mapping.reader`, which alone says what is
-wrong. A property test holds the one to the other.
+It makes the columns that decoding the body of a request makes, too, and `metering.ingestion.quick` takes them on. Of
+what it is not sure it makes nothing that could pass there; then the row is read by `Mapping.reader`, which alone says
+what is wrong. A property test holds the one to the other.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any
-
-import msgspec
 
 from metering.files.mapping import Hashed, Source, Wrong, escaped, property_of
 from metering.files.mapping import Mapping as Map
 from metering.ingestion.catalog import as_text
-from metering.ingestion.events import Plain, to_json
+from metering.ingestion.events import to_json
+from metering.ingestion.written import Written
 
-CAREFUL = Plain()
-"""Stands for a row that has to be looked at closely."""
 REMEMBERED = 20_000
-_WRONG = msgspec.Raw(b"!")  # no JSON
+_WRONG = b"!"  # no JSON
 
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column that the map names: texts, or what JSON or Parquet have; None or "" where empty."""
@@ -34,15 +31,17 @@ class QuickMap:
     def __init__(self, mapping: Map, textual: bool) -> None:
         """Of `mapping`; `textual`: all values are texts, so that those that are equal say the same."""
         self._map, self._textual = mapping, textual
-        self._properties: dict[tuple[Any, ...], msgspec.Raw] = {}
+        self._properties: dict[tuple[Any, ...], bytes] = {}
         self._teams: dict[tuple[Any, ...], str | None] = {}
 
-    def plain(self, columns: Columns, count: int) -> list[Plain]:
-        """An event for each of `count` rows."""
+    def written(self, columns: Columns, count: int, careful: Collection[int] = ()) -> Written:
+        """The fields of `count` rows; nothing is made of those that are to be looked at carefully."""
         mapping = self._map
-        fields: list[Iterable[Any]] = [
-            self._texts(mapping.event, columns),
-            self._texts(mapping.meter, columns),
+        events = [*islice(self._texts(mapping.event, columns), count)]
+        meters = [*islice(self._texts(mapping.meter, columns), count)]
+        for index in careful:
+            events[index] = meters[index] = None
+        rest: list[Iterable[Any]] = [
             self._team_keys(columns),
             self._quantities(columns),
             self._texts(mapping.unit, columns),
@@ -50,9 +49,10 @@ class QuickMap:
             self._times(columns),
             self._texts(mapping.subject, columns),
             self._raw_properties(columns),
+            repeat(None),
         ]
         # What is the same for all rows is repeated without end.
-        return [*islice(map(Plain, *fields), count)]
+        return Written(events, meters, *([*islice(column, count)] for column in rest))
 
     def _texts(self, source: Source | None, columns: Columns) -> Iterable[str | None]:
         if source is None:
@@ -110,7 +110,7 @@ class QuickMap:
         # An empty time is wrong, while one that is not given is the time of arrival.
         return [_shaped(text, in_utc) if text else "" for text in self._column(time.column, columns)]
 
-    def _raw_properties(self, columns: Columns) -> Iterable[msgspec.Raw]:
+    def _raw_properties(self, columns: Columns) -> Iterable[bytes]:
         sources = self._map.properties.values()
         values = [repeat(source.value) if source.column is None else columns[source.column] for source in sources]
         if all(source.column is None for source in sources):
@@ -121,7 +121,7 @@ class QuickMap:
         known = self._properties
         return [known.get(row) or _remember(known, row, self._json(row)) for row in rows]
 
-    def _json(self, row: tuple[Any, ...]) -> msgspec.Raw:
+    def _json(self, row: tuple[Any, ...]) -> bytes:
         properties = {}
         for (name, source), value in zip(self._map.properties.items(), row, strict=True):
             try:
@@ -130,7 +130,7 @@ class QuickMap:
                 return _WRONG
             if found is not None:
                 properties[name] = found
-        return msgspec.Raw(to_json(properties))
+        return to_json(properties)
 
 
 def _shaped(text: str, in_utc: bool) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from metering.errors import BillingError
 from metering.files import access_log
 from metering.files.batch import Batch
-from metering.files.columns import CAREFUL, QuickMap
+from metering.files.columns import QuickMap
 from metering.files.content import Content, Damaged
 from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
@@ -23,6 +23,7 @@ from metering.files.records import CsvRows, Line, Record, csv_header, json_recor
 from metering.ingestion import repeats
 from metering.ingestion.body import decode_event
 from metering.ingestion.events import Event, Malformed, Plain
+from metering.ingestion.written import Written
 
 if TYPE_CHECKING:
     from metering.files.parquet import ParquetContent
@@ -65,20 +66,18 @@ class Decoder:
             if rows is not None:
                 rows = [row for row in rows if row] if [] in rows else rows
                 found = zip(*rows, strict=True) if rows else [()] * len(self.header)
-                plain = self._quick.plain(dict(zip(self.header, found, strict=True)), len(rows))
+                written = self._quick.written(dict(zip(self.header, found, strict=True)), len(rows))
                 escapes = b"\0" in piece.content
-                return Batch(plain, lambda: list(self.records(piece)), self._to_event, holds_escapes=escapes)
+                return Batch(written, lambda: list(self.records(piece)), self._to_event, holds_escapes=escapes)
         records = list(self.records(piece))
         columns: dict[str, list[Any]] = {name: [] for name in self.mapping.columns}
         for record in records:
             values = record.values
             for name, column in columns.items():
                 column.append(None if isinstance(values, Malformed) else values.get(name))
-        plain = self._quick.plain(columns, len(records))
-        for index, record in enumerate(records):
-            if isinstance(record.values, Malformed):
-                plain[index] = CAREFUL
-        return Batch(plain, lambda: records, self._to_event, holds_escapes=True)
+        wrong = [index for index, record in enumerate(records) if isinstance(record.values, Malformed)]
+        written = self._quick.written(columns, len(records), wrong)
+        return Batch(written, lambda: records, self._to_event, holds_escapes=True)
 
     def _to_event(self, record: Record) -> Event | Malformed:
         return record.values if isinstance(record.values, Malformed) else self._reader(record.values)
@@ -114,7 +113,7 @@ def _whole_events(piece: Piece) -> Batch:
         plain = None
     escapes = b"\\" in piece.content
     return Batch(
-        plain,
+        None if plain is None else Written.of(plain),
         records,
         lambda record: decode_event((record.raw or "").encode()),
         holds_escapes=escapes,

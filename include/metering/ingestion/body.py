@@ -16,6 +16,7 @@ import msgspec
 from metering.ingestion import repeats
 from metering.ingestion.events import Event, Malformed, Plain, Unreadable
 from metering.ingestion.splitting import split_list
+from metering.ingestion.written import Written
 
 T = TypeVar("T")
 Broken = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -109,6 +110,11 @@ class Body:
     def events(self) -> Sequence[Event | Malformed]:
         """Each event, decoded in full."""
         return [decode_event(text) for text in self._texts()]
+
+    @property
+    def written(self) -> Written | None:
+        """The events column by column, where all were decoded the quick way."""
+        return None if self.plain is None else Written.of(self.plain)
 
     @property
     def holds_escapes(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from metering.ingestion.facts import Facts
+    from metering.ingestion.written import Written
 
 MAX_KEY = 255
 """Characters of an idempotency key or a subject."""
@@ -89,7 +90,7 @@ class Decoded(Origin, Protocol):
     """The events of an origin, the quick way where there is one."""
 
     @property
-    def plain(self) -> Sequence[Plain] | None:
+    def written(self) -> Written | None:
         """Its events where all of them could be decoded the quick way."""
 
     @property

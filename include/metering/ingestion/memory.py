@@ -33,17 +33,21 @@ class Properties(NamedTuple):
     """As PostgreSQL takes it."""
 
 
+Naming = tuple[str | None, str | None, str | None]
+"""The event, the meter and the unit that an event names."""
+
+
 class Form(NamedTuple):
     """What all events share that name themselves alike and have one unit."""
 
-    listeners: Listeners
-    meter: Meter | None
-    """The meter by which they are named, if they are: each must count for it."""
     before_quantity: str
     before_moment: str
     """The canonical content of an event up to its quantity, and between its quantity and its moment."""
     fields: bytes
     """Name and unit as PostgreSQL takes them."""
+    listeners: Listeners
+    meter: Meter | None
+    """The meter by which they are named, if they are: each must count for it."""
     may_be_negative: bool
     properties: dict[bytes, Properties]
     """By the bytes that were sent."""
@@ -54,18 +58,19 @@ class Memory:
 
     def __init__(self) -> None:
         """Begin without anything."""
-        self.forms: dict[str | None, dict[str | None, Form]] = {}
-        """By the event's name and unit; there are no more than the catalog allows."""
-        self.forms_of_meters: dict[str, dict[str | None, Form]] = {}
-        """The same, by the key of the meter that an event names."""
-        self.amounts: dict[str | int, Amount] = {}
+        self.forms: dict[Naming, Form] = {}
+        """There are no more than the catalog allows."""
+        self.amounts: dict[str | int | None, Amount] = {}
         """By what was sent."""
+        self.negatives = False
+        """Whether any of them is negative."""
 
     def keep_amount(self, sent: str | int, amount: Amount) -> Amount:
         """Remember a quantity, and return it."""
         if len(self.amounts) >= ENTRIES:
             self.amounts.clear()
         self.amounts[sent] = amount
+        self.negatives = self.negatives or amount.text[0] == "-"
         return amount
 
     def keep_properties(self, form: Form, sent: bytes, properties: Properties) -> Properties:

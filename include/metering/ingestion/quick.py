@@ -1,4 +1,4 @@
-"""The quick way from a decoded body to facts: what usual events share is looked up, times are read all at once.
+"""The quick way from written events to facts: a column at a time, and what usual events share is looked up.
 
 Only what is surely good passes here. Every event about which there is any doubt goes the careful way instead, through
 `Judge.fact`, which alone says what is wrong; so there is one definition of a good event. A property test holds the
@@ -8,7 +8,7 @@ facts of the quick way to those of the careful one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from metering.ingestion import binary, repeats, times
-from metering.ingestion.events import MAX_KEY, Decoded, Plain, Rejected, derived_key, plain_decimal, to_json
+from metering.ingestion.events import MAX_KEY, Rejected, derived_key, plain_decimal, to_json
 from metering.ingestion.facts import Facts
-from metering.ingestion.memory import Amount, Form, Memory, Properties
+from metering.ingestion.memory import Amount, Form, Memory, Naming, Properties
+from metering.ingestion.written import Written
 
 if TYPE_CHECKING:
-    from metering.ingestion.catalog import Listeners, Meter
     from metering.ingestion.validation import Judge
 
 AT_ONCE = 16
@@ -30,136 +30,191 @@ AT_ONCE = 16
 _MOST = 10**26
 _NUMBER = re.compile(r"-?\d{1,26}(\.\d{1,12})?", re.ASCII)
 _object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-_NO_SUBJECT = ",null]", binary.NULL
+_NO_SUBJECT = ",null]"
 
 
-def sort(judge: Judge, events: Sequence[Plain], body: Decoded, careful: Callable[[int], None], facts: Facts) -> None:
-    """Add the facts of `events` to `facts`; call `careful` with the index of each event that it must look at instead.
+def sort(judge: Judge, written: Written, escapes: bool, careful: Callable[[int], None], facts: Facts) -> None:
+    """Add the facts of `written` to `facts`; call `careful` with the index of each event that it must look at instead.
 
-    Events keep their order, which decides what the first of two with one key is.
+    Events keep their order, which decides what the first of two with one key is. `escapes`: a text may hold what can't
+    be stored.
     """
-    team_ids, own_team, own_key = judge.catalog.teams, judge.team_id, judge.team_key
-    memory, escapes = judge.catalog.memory, body.holds_escapes
-    forms, amounts = memory.forms, memory.amounts
-    moments = _moments(judge, events)
-    earliest, latest = judge.earliest, judge.latest
-    for index, event in enumerate(events):
-        team, key, unit, subject = event.team, event.idempotency_key, event.unit, event.subject
-        quantity = event.quantity
-        if own_team is None:
-            team_id = team_ids.get(team or "")
+    found = _Found(judge, written, escapes)
+    start = 0
+    for index in sorted(found.doubtful):
+        found.add(start, index, facts)
+        careful(index)
+        start = index + 1
+    found.add(start, len(written), facts)
+
+
+class _Found:
+    """What was found out about events, a column each; in a row that is doubtful nothing of it need be right."""
+
+    def __init__(self, judge: Judge, written: Written, escapes: bool) -> None:
+        self.doubtful: set[int] = set()
+        self._judge, self._written = judge, written
+        if judge.team_id is None:
+            team_ids = judge.catalog.teams
+            self._team_ids: list[Any] = [team_ids.get(team) if team else None for team in written.teams]
         else:
-            team_id = own_team if team is None or team == own_key else None
-        if event.meter is None:
-            units = forms.get(event.event)
-            form = _form(judge, event.event, unit) if units is None or unit not in units else units[unit]
-        else:
-            form = _form_of_meter(judge, event)
-        if type(quantity) is Decimal:
-            quantity = str(quantity)
-        if team_id is None or form is None or (type(quantity) is not str and type(quantity) is not int):
-            careful(index)
-            continue
-        amount = amounts.get(quantity) or _amount(memory, quantity)
-        if amount is None or (amount.text[0] == "-" and not form.may_be_negative):
-            careful(index)
-            continue
-        sent = bytes(event.properties)
-        properties = form.properties.get(sent) or _properties(judge, form, sent)
-        moment = moments[index]
-        if properties is None or (escapes and _suspicious(key, subject)):
-            careful(index)
-            continue
-        if event.time is None and event.observed_at is None:
-            moment = judge.arrived
-        elif not earliest <= moment <= latest:
-            careful(index)
-            continue
-        if event.time is not None:
-            said = str(moment)
-        elif key is not None:
-            said = "null"
-        else:
-            careful(index)
-            continue
-        if subject is None:
-            after, subject_field = _NO_SUBJECT
-        elif len(subject) <= MAX_KEY:
-            after, subject_field = f",{to_json(subject).decode()}]", binary.text_field(subject)
-        else:
-            careful(index)
-            continue
-        content = sha256(
-            f"{form.before_quantity}{amount.text}{form.before_moment}{said}{after}{properties.text}".encode()
-        ).digest()[:16]
-        facts.derived.append(key is None)
-        if key is None:
-            key = derived_key(content)
-        elif not 0 < len(key) <= MAX_KEY:
-            facts.derived.pop()
-            careful(index)
-            continue
-        key_bytes = key.encode()
-        facts.indexes.append(index)
-        facts.team_ids.append(team_id)
-        facts.keys.append(key)
-        facts.key_digests.append(sha256(key_bytes).digest()[:16])
-        facts.content_digests.append(content)
-        facts.moments.append(moment)
-        facts.rows.append(
-            b"".join(
-                (binary.LENGTHS[len(key_bytes)], key_bytes, form.fields, amount.field, subject_field, properties.field)
+            ours = (None, judge.team_key)
+            self._team_ids = [judge.team_id if team in ours else None for team in written.teams]
+        self._forms: list[Any] = self._find_forms()
+        self._amounts: list[Any] = self._find_amounts()
+        self._properties: list[Any] = self._find_properties()
+        for column in (self._team_ids, self._forms, self._amounts, self._properties):
+            if not all(column):
+                self._doubt(index for index, value in enumerate(column) if not value)
+        if judge.catalog.memory.negatives:
+            pairs = enumerate(zip(self._amounts, self._forms, strict=True))
+            self._doubt(i for i, (amount, form) in pairs if _may_be_too_negative(amount, form))
+        self._moments, self._said = self._find_moments()
+        self._check_texts(escapes)
+
+    def add(self, start: int, end: int, facts: Facts) -> None:
+        """Add the facts of the events from `start` up to `end`, among which none is doubtful."""
+        if start == end:
+            return
+        given: Sequence[str | None] = self._written.keys[start:end]
+        forms, amounts, properties = self._forms[start:end], self._amounts[start:end], self._properties[start:end]
+        afters, subjects = self._subjects(start, end)
+        contents = [
+            sha256(f"{form[0]}{amount[0]}{form[1]}{said}{after}{held[0]}".encode()).digest()[:16]
+            for form, amount, said, after, held in zip(
+                forms, amounts, self._said[start:end], afters, properties, strict=True
             )
+        ]
+        keys: Sequence[Any] = given
+        if None in given:
+            keys = [derived_key(content) if key is None else key for key, content in zip(given, contents, strict=True)]
+        key_bytes = [key.encode() for key in keys]
+        lengths = binary.LENGTHS
+        facts.rows += [
+            b"".join((lengths[len(key)], key, form[2], amount[1], subject, held[1]))
+            for key, form, amount, subject, held in zip(key_bytes, forms, amounts, subjects, properties, strict=True)
+        ]
+        facts.indexes += range(start, end)
+        facts.team_ids += self._team_ids[start:end]
+        facts.keys += keys
+        facts.derived += [key is None for key in given]
+        facts.key_digests += [sha256(key).digest()[:16] for key in key_bytes]
+        facts.content_digests += contents
+        facts.moments += self._moments[start:end]
+
+    def _doubt(self, indexes: Iterable[int]) -> None:
+        self.doubtful.update(indexes)
+
+    def _find_forms(self) -> list[Form | None]:
+        written = self._written
+        namings = [*zip(written.events, written.meters, written.units, strict=True)]
+        forms = [*map(self._judge.catalog.memory.forms.get, namings)]
+        if not all(forms):
+            forms = [form or _form(self._judge, *naming) for form, naming in zip(forms, namings, strict=True)]
+        return forms
+
+    def _find_amounts(self) -> list[Amount | None]:
+        memory = self._judge.catalog.memory
+        quantities = [each if type(each) is str else _sent(each) for each in self._written.quantities]
+        amounts = [*map(memory.amounts.get, quantities)]
+        if not all(amounts):
+            amounts = [amount or _amount(memory, sent) for amount, sent in zip(amounts, quantities, strict=True)]
+        return amounts
+
+    def _find_properties(self) -> list[Properties | None]:
+        judge, forms, sent = self._judge, self._forms, self._written.properties
+        properties = [form and form.properties.get(said) for form, said in zip(forms, sent, strict=True)]
+        if not all(properties):
+            properties = [
+                known or (form and (form.properties.get(said) or _properties(judge, form, said)))
+                for known, form, said in zip(properties, forms, sent, strict=True)
+            ]
+        return properties
+
+    def _find_moments(self) -> tuple[list[int], Sequence[object]]:
+        """When they occurred, and what they say of that in their content."""
+        judge, written = self._judge, self._written
+        given = written.times
+        some_missing = None in given
+        if some_missing:
+            given = [said or observed for said, observed in zip(given, written.observed, strict=True)]
+        if len(given) >= AT_ONCE:
+            moments = times.read(given)
+        else:
+            moments = [times.UNREAD if time is None else judge.try_moment(time) for time in given]
+        if some_missing:
+            moments = [judge.arrived if time is None else moment for time, moment in zip(given, moments, strict=True)]
+        if moments and not judge.earliest <= min(moments) <= max(moments) <= judge.latest:
+            self._doubt(i for i, moment in enumerate(moments) if not judge.earliest <= moment <= judge.latest)
+        if not some_missing:
+            return moments, moments
+        pairs = enumerate(zip(written.times, written.keys, strict=True))
+        self._doubt(i for i, (time, key) in pairs if time == "" or (time is None and key is None))
+        return moments, ["null" if time is None else at for time, at in zip(written.times, moments, strict=True)]
+
+    def _check_texts(self, escapes: bool) -> None:
+        """Doubt keys and subjects that are empty, too long, or hold what can't be stored: a zero, half a character."""
+        for column, least in ((self._written.keys, 1), (self._written.subjects, 0)):
+            texts = [text for text in column if text is not None] if None in column else column
+            if not texts:
+                continue
+            lengths = [*map(len, texts)]  # type: ignore[arg-type] # there is no None among them
+            if min(lengths) < least or max(lengths) > MAX_KEY:
+                self._doubt(
+                    i for i, text in enumerate(column) if text is not None and not least <= len(text) <= MAX_KEY
+                )
+            if escapes:
+                self._doubt(i for i, text in enumerate(column) if text is not None and not text.isprintable())
+
+    def _subjects(self, start: int, end: int) -> tuple[list[str], list[bytes]]:
+        """What comes after the moment in the content, and the field that PostgreSQL takes."""
+        subjects = self._written.subjects[start:end]
+        if not any(subjects) and "" not in subjects:
+            return [_NO_SUBJECT] * len(subjects), [binary.NULL] * len(subjects)
+        return (
+            [f",{to_json(subject).decode()}]" for subject in subjects],
+            [binary.text_field(subject) for subject in subjects],
         )
 
 
-def _moments(judge: Judge, events: Sequence[Plain]) -> list[int]:
-    given = [event.observed_at if event.time is None else event.time for event in events]
-    if len(events) >= AT_ONCE:
-        return times.read(given)
-    return [times.UNREAD if time is None else judge.try_moment(time) for time in given]
+def _sent(quantity: object) -> str | int | None:
+    """A quantity as it is looked up. What is equal and says something else, as 1, 1.0 and true, is told apart."""
+    if type(quantity) is Decimal:
+        return str(quantity)
+    return quantity if type(quantity) is int else None
 
 
-def _suspicious(key: str | None, subject: str | None) -> bool:
-    """Whether a text that was written with escapes holds what can't be stored: a zero, or half a character."""
-    return any(text is not None and not text.isprintable() for text in (key, subject))
+def _may_be_too_negative(amount: Amount | None, form: Form | None) -> bool:
+    return amount is not None and amount.text[0] == "-" and (form is None or not form.may_be_negative)
 
 
-def _form(judge: Judge, name: str | None, unit: str | None) -> Form | None:
-    listeners = judge.catalog.events.get(name or "")
-    if name is None or listeners is None or (unit is not None and unit not in listeners.units):
+def _form(judge: Judge, event: str | None, meter: str | None, unit: str | None) -> Form | None:
+    catalog, name, named = judge.catalog, event, None
+    if meter is not None:
+        named = catalog.meters.get(meter)
+        if named is None or event not in (None, named.event):
+            return None
+        name = named.event
+    listeners = catalog.events.get(name or "")
+    if name is None or listeners is None:
         return None
-    form = _new_form(listeners, None, name, unit)
-    judge.catalog.memory.forms.setdefault(name, {})[unit] = form
-    return form
-
-
-def _form_of_meter(judge: Judge, event: Plain) -> Form | None:
-    catalog, key, unit = judge.catalog, event.meter or "", event.unit
-    named = catalog.meters.get(key)
-    if named is None or event.event not in (None, named.event) or unit not in (None, named.unit):
+    if unit is not None and unit not in (listeners.units if named is None else (named.unit,)):
         return None
-    forms = catalog.memory.forms_of_meters.setdefault(key, {})
-    if unit not in forms:
-        forms[unit] = _new_form(catalog.events[named.event], named.meter, named.event, unit)
-    return forms[unit]
-
-
-def _new_form(listeners: Listeners, meter: Meter | None, name: str, unit: str | None) -> Form:
-    unit_json = to_json(unit).decode()
-    return Form(
-        listeners=listeners,
-        meter=meter,
+    form = Form(
         before_quantity=f'[{to_json(name).decode()},"',
-        before_moment=f'",{unit_json},',
+        before_moment=f'",{to_json(unit).decode()},',
         fields=binary.text_field(name) + binary.text_field(unit),
+        listeners=listeners,
+        meter=named and named.meter,
         may_be_negative=listeners.quantity_may_be_negative,
         properties={},
     )
+    naming: Naming = (event, meter, unit)
+    return catalog.memory.forms.setdefault(naming, form)
 
 
-def _amount(memory: Memory, sent: str | int) -> Amount | None:
-    if not (_NUMBER.fullmatch(sent) if isinstance(sent, str) else -_MOST < sent < _MOST):
+def _amount(memory: Memory, sent: str | int | None) -> Amount | None:
+    if sent is None or not (_NUMBER.fullmatch(sent) if isinstance(sent, str) else -_MOST < sent < _MOST):
         return None
     text = plain_decimal(Decimal(sent))
     return memory.keep_amount(sent, Amount(text, binary.numeric_field(text)))

@@ -118,8 +118,12 @@ def test_what_can_count_does(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("key", ["k", None])
 def test_an_event_is_the_same_whether_it_names_itself_a_meter_of_it_or_both(key: str | None) -> None:
-    said = {"idempotency_key": key, "properties": {"kind": "person", "user": "ann"}}
-    ways = [{"event": "visit"}, {"event": None, "meter": "visits"}, {"event": None, "meter": "people"}]
+    said: dict[str, Any] = {"idempotency_key": key, "properties": {"kind": "person", "user": "ann"}}
+    ways: list[dict[str, Any]] = [
+        {"event": "visit"},
+        {"event": None, "meter": "visits"},
+        {"event": None, "meter": "people"},
+    ]
     ways += [{"event": "visit", "meter": "people"}]
     facts = [judge(**way, **said).facts[0] for way in ways]
     assert len({(fact.key, fact.key_digest, fact.content_digest, fact.row) for fact in facts}) == 1

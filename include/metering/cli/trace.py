@@ -52,11 +52,11 @@ def trace(
     for meter in way.meters:
         bucket = meter.bucket
         of = " ".join(f"{name}={value}" for name, value in bucket.dimensions.items())
-        now = f"of {bucket.quantity:f} in {bucket.events:,} events" if bucket.quantity is not None else "not there yet"
+        now = "not there yet" if bucket.quantity is None else f"of {bucket.quantity:f} {meter.unit}"
         value = f"{bucket.value:f} {now}" if bucket.value is not None else now
         rows.append((
             f"metered by {meter.meter}", _at(bucket.metered_at),
-            f"quarter-hour {bucket.start:%Y-%m-%d %H:%M}Z {of}: {value} {meter.unit}",
+            f"quarter-hour {bucket.start:%Y-%m-%d %H:%M}Z {of}: {value}",
         ))  # fmt: skip
         for rating in meter.rated:
             if rating.line is None:
@@ -65,14 +65,14 @@ def trace(
             for tier in rating.tiers:
                 until = f" to {tier.up_to:f}" if tier.up_to is not None else ""
                 what = f"{way.team}/{rating.period}/{rating.line}, tier {tier.tier}, over {tier.over:f}{until}"
-                rows.append(("rated", "", f"{what}: {tier.quantity:f} {rating.charge_unit}"))
-            rows += [
-                ("billed", "", f"{line.amount} of {line.bill_total} {line.currency} on {line.on_bill} ({line.status})")
-                for line in rating.bill_lines
-            ]
+                rows.append(("rated", _at(rating.rated_at), f"{what}: {tier.quantity:f} {rating.charge_unit}"))
+            for line in rating.bill_lines:
+                what = f"{line.amount} of {line.bill_total} {line.currency} on {line.on_bill} ({line.status})"
+                rows.append(("billed", _at(line.final_at), what))
         for window in meter.stripe:
             span = f"{window.start:%Y-%m-%d %H:%M}Z to {window.end:%Y-%m-%d %H:%M}Z"
-            rows.append(("ledger", "", f"{span}: target {window.target:f}, accepted {window.accepted:f}"))
+            what = f"{span}: target {window.target:f}, accepted {window.accepted:f}"
+            rows.append(("ledger", _at(window.target_at), what))
             if window.held:
                 rows.append(("held", "", window.held))
             for sent in window.submissions:

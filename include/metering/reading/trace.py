@@ -70,6 +70,8 @@ class BillLine(msgspec.Struct):
     amount: Decimal
     currency: str
     bill_total: Decimal
+    final_at: datetime | None
+    """When the bill became final; none of one that still changes."""
 
 
 class Rating(msgspec.Struct):
@@ -84,6 +86,8 @@ class Rating(msgspec.Struct):
     tiers: list[Tier]
     """What the line's tiers hold; the event is one of all that fill them: none of them is its own."""
     bill_lines: list[BillLine]
+    rated_at: datetime | None
+    """When the run ended that metered the bucket as it stands, and rated it."""
 
 
 class Submission(msgspec.Struct):
@@ -105,6 +109,8 @@ class StripeWindow(msgspec.Struct):
     start: datetime
     end: datetime
     target: Decimal
+    target_at: datetime | None
+    """When that became what Stripe should have."""
     accepted: Decimal
     on_its_way: Decimal
     held: str | None
@@ -187,6 +193,7 @@ def _meter(connection: psycopg.Connection[DictRow], asking: dict[str, Any], row:
         "meter_id": row["meter_id"],
         "bucket_start": row["bucket_start"],
         "dimensions": Jsonb(row["dimensions"]),
+        "rated_at": row["rated_at"],
     }
     windows = database.rows(connection, SQL["usage"], **asking)
     rated = [_rating(connection, asking, priced) for priced in database.rows(connection, SQL["priced"], **asking)]
@@ -222,6 +229,7 @@ def _rating(connection: psycopg.Connection[DictRow], asking: dict[str, Any], pri
         charge_unit=priced["charge_unit"],
         tiers=[Tier(**tier) for tier in tiers],
         bill_lines=[BillLine(**line) for line in lines],
+        rated_at=asking["rated_at"] if tiers else None,
     )
 
 
@@ -232,7 +240,14 @@ def _stripe(rows: list[dict[str, Any]]) -> list[StripeWindow]:
         window = windows.setdefault(
             row["window_start"],
             StripeWindow(
-                row["window_start"], row["window_end"], row["target"], row["accepted"], row["on_its_way"], held, []
+                row["window_start"],
+                row["window_end"],
+                row["target"],
+                row["target_at"],
+                row["accepted"],
+                row["on_its_way"],
+                held,
+                [],
             ),
         )
         if row["sequence"] is not None:

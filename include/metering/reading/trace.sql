@@ -23,6 +23,7 @@ SELECT
     metered.meter_id, metered.meter_key, metered.unit, metered.bucket_start, metered.dimensions,
     trim_scale(metered.metered_value) AS value,
     trim_scale(buckets.quantity) AS quantity, buckets.event_count, buckets.recorded_from AS metered_at, runs.opened_by AS run,
+    runs.closed_at AS rated_at,
     (buckets.team_id IS NOT NULL
      AND metered.recorded_at <= (SELECT max(recorded_until) FROM billing.metering_runs)
      AND NOT EXISTS (
@@ -35,7 +36,7 @@ LEFT JOIN intermediate.int_usage_buckets AS buckets
     AND buckets.bucket_start = metered.bucket_start AND buckets.dimensions = metered.dimensions
     AND buckets.recorded_to = 'infinity'
 LEFT JOIN LATERAL (
-    SELECT opened_by FROM billing.metering_runs
+    SELECT opened_by, closed_at FROM billing.metering_runs
     WHERE recorded_until = buckets.recorded_from ORDER BY run_id LIMIT 1
 ) AS runs ON true
 WHERE metered.team_id = %(team_id)s AND metered.occurred_at = %(occurred_at)s AND metered.key_digest = %(key_digest)s
@@ -95,10 +96,11 @@ ORDER BY tier;
 -- name: bill_lines
 -- The line on the bill of its period, and adjustments about it on later bills.
 SELECT
-    lines.period_label AS on_bill, bills.status, lines.kind, lines.line_key AS line, trim_scale(lines.quantity) AS quantity,
-    round(lines.amount, currencies.exponent) AS amount, lines.currency, round(bills.total, currencies.exponent) AS bill_total
+    lines.period_label AS on_bill, bills.status, kept.finalized_at AS final_at, lines.kind, lines.line_key AS line, trim_scale(lines.quantity) AS quantity,
+    round(lines.amount, currencies.exponent) AS amount, lines.currency, bills.total AS bill_total
 FROM marts.fct_bill_lines AS lines
 JOIN marts.fct_bills AS bills USING (team_id, subscription_key, period_start)
+LEFT JOIN billing.finalized_bills AS kept USING (team_id, subscription_key, period_start)
 JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
 WHERE lines.team_id = %(team_id)s AND lines.subscription_key = %(subscription_key)s
     AND lines.about_period_start = %(period_start)s
@@ -108,13 +110,18 @@ ORDER BY lines.period_start;
 -- name: submissions
 -- The window in which Stripe gets the quarter-hour, and each submission of it.
 SELECT
-    windows.window_start, windows.window_end, trim_scale(windows.target_quantity) AS target,
+    windows.window_start, windows.window_end, trim_scale(windows.target_quantity) AS target, targets.recorded_at AS target_at,
     trim_scale(windows.ledger_quantity) AS accepted, trim_scale(windows.open_quantity) AS on_its_way,
     windows.held_code, windows.held_reason,
     submissions.sequence, submissions.identifier, trim_scale(submissions.quantity) AS quantity, submissions.state,
     submissions.created_at, submissions.accepted_at, submissions.confirmed_at, submissions.error_message
 FROM billing.stripe_window_states AS windows
 LEFT JOIN billing.stripe_submissions AS submissions USING (team_id, meter_id, window_start, window_end, dimensions)
+LEFT JOIN LATERAL (
+    SELECT max(target.recorded_at) AS recorded_at FROM billing.stripe_targets AS target
+    WHERE (target.team_id, target.meter_id, target.window_start, target.window_end, target.dimensions)
+        = (windows.team_id, windows.meter_id, windows.window_start, windows.window_end, windows.dimensions)
+) AS targets ON true
 WHERE windows.team_id = %(team_id)s AND windows.meter_id = %(meter_id)s
     AND windows.window_start <= %(bucket_start)s AND windows.window_end > %(bucket_start)s
 ORDER BY windows.window_start, submissions.sequence;

@@ -202,6 +202,9 @@ def test_the_commands_print_bills_lines_differences_and_ways(
     key = rows[1].split(",")[2]
     assert json.loads(run("explain", name, "--format", "json"))["line"]["line"] == line.line
     assert f"acme/{PERIOD}/{line.line}" in run("trace", key).replace("\n", "")
+    traced = json.loads(run("trace", key, "--json"))["meters"]
+    times = [meter["bucket"]["metered_at"] for meter in traced] + [meter["rated"][0]["rated_at"] for meter in traced]
+    assert times == sorted(times) and all(times)
     used.event("acme", "late", "summed", "2026-09-20T12:00Z", "1000", region="north")
     told = run("diff", "acme", PERIOD, "--from", before.isoformat())
     assert "usage summed: 1 events came, 0 were withdrawn (late)" in told and "difference" in told

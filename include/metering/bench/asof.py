@@ -13,6 +13,7 @@ from metering.bench.house import House
 from metering.bench.rating import HOUR, LATE, Bench, Result, deployed
 from metering.bills import bill, known, lineage, verification
 from metering.bills.difference import difference
+from metering.bills.known import Connection
 from metering.database import one, rows
 from metering.errors import BillingError
 
@@ -36,7 +37,9 @@ def measure(events: int, teams: int, meters: int, told: Callable[[str], None]) -
         told("Landing what changes them: late usage, and a price that is corrected.")
         bench.land(max(events // 100, 1), LATE * 50, HOUR, bench.until)
         connection.execute(SQL["change_price"])
-        bench.aggregate()
+        increment, _ = bench.aggregate()
+        versions = one(connection, SQL["versions"])
+        closing_rows, forgetting = (_rolled_back(connection, SQL[name]) for name in ("supersede", "forget"))
         label = one(connection, SQL["last_period"])["label"]
         asked = [row["team_key"] for row in rows(connection, SQL["some_teams"], teams=TIMES)]
         what = f"of {teams:,} teams × {meters} meters, {events:,} events"
@@ -66,7 +69,31 @@ def measure(events: int, teams: int, meters: int, told: Callable[[str], None]) -
         Result("a difference", what, both, "1 s", both <= 1),
         Result("the first page of a line's events", what, page, "0.2 s", page <= 0.2),
         Result("bills rebuilt and compared", f"{rebuilt:,}", month, "120 s", month <= 120, None, rebuilt / month),
+        _cost_in_time(closing_rows - forgetting, increment),
+        _cost_on_disk(versions["rows"], versions["standing"], versions["size"]),
     ]
+
+
+def _cost_in_time(seconds: float, increment: float) -> Result:
+    """What it takes an increment more to close the rows that it replaces than it would to delete them."""
+    more = max(seconds, 0.0)
+    met = more <= (increment - more) / 4
+    return Result("versions, in the time of an increment", "", more, "a quarter more", met, increment)
+
+
+def _cost_on_disk(rows: int, standing: int, size: int) -> Result:
+    """How much of the quarter-hours is of rows that stand no more."""
+    gone = rows - standing
+    what = f"{gone:,} of {rows:,} quarter-hours are superseded, of {size / 1e6:,.0f} MB: {gone / standing:.1%} more"
+    return Result("versions, on disk", what, None, "a third more", gone <= standing / 3)
+
+
+def _rolled_back(connection: Connection, statement: str) -> float:
+    """Seconds of a statement that is taken back."""
+    with connection.transaction(force_rollback=True):
+        begun = time.perf_counter()
+        connection.execute(statement)
+        return time.perf_counter() - begun
 
 
 def _current(connection: Any, team: str) -> str:

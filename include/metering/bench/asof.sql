@@ -27,9 +27,18 @@ SELECT team_key FROM billing.teams WHERE team_key LIKE 'rate-%%' ORDER BY hashin
 -- Today's bill, as the marts have it.
 SELECT * FROM marts.fct_bill_lines WHERE team_key = %(team)s AND period_label = %(period)s;
 
--- name: sizes
--- Bytes of the quarter-hours with all their versions, and of what a table without versions would take of them.
-SELECT
-    pg_total_relation_size('intermediate.int_usage_buckets') AS versions,
-    count(*) AS rows, count(*) FILTER (WHERE recorded_to = 'infinity') AS standing
+-- name: versions
+-- The quarter-hours with all their versions: how many rows, how many of them stand, and the bytes of all.
+SELECT count(*) AS rows, count(*) FILTER (WHERE recorded_to = 'infinity') AS standing,
+       pg_total_relation_size('intermediate.int_usage_buckets') AS size
 FROM intermediate.int_usage_buckets;
+
+-- name: supersede
+-- What keeping versions does with as many rows as the last run has written: it closes them.
+UPDATE intermediate.int_usage_buckets SET recorded_to = now()
+WHERE recorded_to = 'infinity' AND recorded_from = (SELECT max(recorded_until) FROM billing.metering_runs);
+
+-- name: forget
+-- What would be done with them otherwise.
+DELETE FROM intermediate.int_usage_buckets
+WHERE recorded_to = 'infinity' AND recorded_from = (SELECT max(recorded_until) FROM billing.metering_runs);

@@ -38,7 +38,7 @@ class Result:
 
     name: str
     what: str
-    seconds: float
+    seconds: float | None
     target: str
     met: bool
     beside: float | None = None

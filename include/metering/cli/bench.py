@@ -122,7 +122,7 @@ def _show_results(results: list[Timed], as_json: bool) -> None:
             (
                 result.name,
                 result.what,
-                f"{result.seconds:,.3f}",
+                f"{result.seconds:,.3f}" if result.seconds is not None else "",
                 f"{result.beside:,.3f}" if result.beside is not None else "",
                 f"{result.per_second:,.0f}" if result.per_second is not None else "",
                 result.target,

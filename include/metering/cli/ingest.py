@@ -105,6 +105,8 @@ class _Progress:
             TextColumn("{task.fields[landed]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
+            # No thread beside this one, so that the processes which land a large file can go on from here.
+            auto_refresh=False,
         )
         self._sizes = {path: path.stat().st_size if path.is_file() else 0 for path in files}
         self._task = self._bar.add_task("", total=sum(self._sizes.values()), what="", landed="")
@@ -124,7 +126,7 @@ class _Progress:
         """Go on to the next file."""
         self._done += self._size
         self._size = self._sizes[path]
-        self._bar.update(self._task, what=path.name, completed=self._done)
+        self._bar.update(self._task, what=path.name, completed=self._done, refresh=True)
 
     def advance(self, read: int, of: int, tally: Tally) -> None:
         """A piece of the file has landed."""
@@ -132,7 +134,9 @@ class _Progress:
         events, accepted, duplicate, quarantined = (a + b for a, b in zip(self._counts, whole, strict=True))
         rate = events / max(time.monotonic() - self._begun, 0.001)
         said = f"{rate:,.0f} events/s: {accepted:,} accepted, {duplicate:,} duplicate, {quarantined:,} quarantined"
-        self._bar.update(self._task, completed=self._done + (self._size * read // of if of else 0), landed=said)
+        self._bar.update(
+            self._task, completed=self._done + (self._size * read // of if of else 0), landed=said, refresh=True
+        )
 
     def end(self, tally: Tally) -> None:
         """All of the file has landed."""

@@ -107,8 +107,11 @@ class QuickMap:
         if time is None:
             return repeat(None)
         in_utc = time.zone == "UTC"
+        column = self._column(time.column, columns)
+        if {text and text[10:11] + text[-1:] for text in column} == {"TZ"}:
+            return column
         # An empty time is wrong, while one that is not given is the time of arrival.
-        return [_shaped(text, in_utc) if text else "" for text in self._column(time.column, columns)]
+        return [_shaped(text, in_utc) if text else "" for text in column]
 
     def _raw_properties(self, columns: Columns) -> Iterable[bytes]:
         sources = self._map.properties.values()

@@ -6,7 +6,10 @@ between the processes are undecoded pieces and counts; each process has a connec
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -33,14 +36,18 @@ class Pipeline:
 
     def __init__(self, url: str, path: Path, decoder: Decoder) -> None:
         """To land what `decoder` makes of the pieces of `path` in the database at `url`."""
-        # Nothing of this process goes with them: no connection, no thread, and not each other's pipes, whose end
-        # tells them that this process is gone.
-        context = multiprocessing.get_context("spawn")
+        # Starting anew takes a second, most of it imports. Going on from here does not, but where another thread runs,
+        # it would leave that thread's locks closed for ever.
+        context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
         for _ in range(PROCESSES):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, url, path, decoder), daemon=True)
+            # What it may inherit of this process it does not touch, but for the pipes: their ends are what tells the
+            # processes that this one is gone.
+            inherited = [*self._pipes, ours] if context.get_start_method() == "fork" else []
+            arguments = (theirs, inherited, url, path, decoder)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -106,8 +113,15 @@ def _send(pipe: Connection, message: object) -> None:
         raise psycopg.OperationalError("a process of the import has died") from error
 
 
-def _work(pipe: Connection, url: str, path: Path, decoder: Decoder) -> None:
+def _work(pipe: Connection, inherited: list[Connection], url: str, path: Path, decoder: Decoder) -> None:
     """One process, until the other end of its pipe is closed."""
+    # Ctrl-C goes to all processes of a terminal; the first one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for other in inherited:
+        other.close()
+    # Events hold no cycles; looking for some after every few hundred would take a third of the time.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
     try:
         landing = Landing.connect(url, application="billing-ingest")
         lander = Lander(landing, path, decoder)
@@ -115,7 +129,7 @@ def _work(pipe: Connection, url: str, path: Path, decoder: Decoder) -> None:
             prepared = lander.prepare(pipe.recv())
             pipe.recv()
             pipe.send(lander.land(prepared))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError):
         return
     except Exception as error:
         # As it would be raised without a process between; an error of PostgreSQL holds what can't be sent.

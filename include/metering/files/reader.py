@@ -62,11 +62,9 @@ class Decoder:
         if self.mapping is None:
             return _whole_events(piece)
         if self.kind == "csv":
-            rows = CsvRows(self.header, self.delimiter).quick(piece.content)
-            if rows is not None:
-                rows = [row for row in rows if row] if [] in rows else rows
-                found = zip(*rows, strict=True) if rows else [()] * len(self.header)
-                written = self._quick.written(dict(zip(self.header, found, strict=True)), len(rows))
+            found = CsvRows(self.header, self.delimiter).columns(piece.content)
+            if found is not None:
+                written = self._quick.written(dict(zip(self.header, found, strict=True)), len(found[0]))
                 escapes = b"\0" in piece.content
                 return Batch(written, lambda: list(self.records(piece)), self._to_event, holds_escapes=escapes)
         records = list(self.records(piece))

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from metering.files.pieces import Piece
 from metering.ingestion.body import decode_object
 from metering.ingestion.events import Malformed
+
+_NEWLINE = ord("\n")
+_FIELD = 100_000  # bytes; the reader of the standard library has a limit above it, and says so
 
 
 class Line(NamedTuple):
@@ -58,6 +62,19 @@ def csv_header(line: Line, delimiter: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([line.text], delimiter=delimiter), [])]
 
 
+def _text(content: bytes) -> str | None:
+    """Lines as text with plain ends; None where they are not UTF-8, or a carriage return is within a line."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+        if "\r" in text:
+            return None
+    return text
+
+
 class CsvRows:
     """The rows of a CSV file, as column to text.
 
@@ -68,16 +85,44 @@ class CsvRows:
     def __init__(self, header: Sequence[str], delimiter: str) -> None:
         self._header, self._delimiter = list(header), delimiter
 
+    def columns(self, content: bytes) -> Sequence[Sequence[str]] | None:
+        """The columns of all rows, if there is nothing to tell about any of them; else None."""
+        columns = self._unquoted(content)
+        if columns is not None:
+            return columns
+        rows = self.quick(content)
+        if rows is None:
+            return None
+        rows = [row for row in rows if row] if [] in rows else rows
+        return [*zip(*rows, strict=True)] if rows else [()] * len(self._header)
+
+    def _unquoted(self, content: bytes) -> Sequence[Sequence[str]] | None:
+        """The columns where no row has quotes, is blank, or has more or fewer than the header; else None.
+
+        Such content is a series of texts and separators, which is split at once.
+        """
+        width, delimiter = len(self._header), self._delimiter.encode()
+        if width < 2 or len(delimiter) != 1 or delimiter in b'"\n\r' or b'"' in content:
+            return None
+        text = _text(content)
+        if text is None:
+            return None
+        content = text.encode()
+        data = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", np.uint8)
+        ends = data == _NEWLINE
+        separators = np.flatnonzero(ends | (data == delimiter[0]))
+        if len(separators) % width or np.diff(separators, prepend=0).max() > _FIELD:
+            return None
+        if not np.array_equal(np.flatnonzero(ends[separators]), np.arange(width - 1, len(separators), width)):
+            return None
+        texts = text.replace("\n", self._delimiter).split(self._delimiter)
+        return [texts[place : len(separators) : width] for place in range(width)]
+
     def quick(self, content: bytes) -> list[list[str]] | None:
         """All rows, blank lines as empty ones, if there is nothing to tell about any of them; else None."""
-        try:
-            text = content.decode()
-        except UnicodeDecodeError:
+        text = _text(content)
+        if text is None:
             return None
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
-            if "\r" in text:
-                return None
         try:
             rows = list(csv.reader(io.StringIO(text, newline="\n"), delimiter=self._delimiter, strict=True))
         except csv.Error:

@@ -24,6 +24,8 @@ from metering.ingestion.written import Written
 if TYPE_CHECKING:
     from metering.ingestion.validation import Judge
 
+CHUNK = 1_000
+"""Events that are looked at together: of more, the first have left the cache before the last are reached."""
 AT_ONCE = 16
 """Fewer times than this are quicker read one by one."""
 
@@ -39,19 +41,23 @@ def sort(judge: Judge, written: Written, escapes: bool, careful: Callable[[int],
     Events keep their order, which decides what the first of two with one key is. `escapes`: a text may hold what can't
     be stored.
     """
-    found = _Found(judge, written, escapes)
-    start = 0
-    for index in sorted(found.doubtful):
-        found.add(start, index, facts)
-        careful(index)
-        start = index + 1
-    found.add(start, len(written), facts)
+    count = len(written)
+    for first in range(0, count, CHUNK):
+        chunk = written if count <= CHUNK else written.part(first, first + CHUNK)
+        found = _Found(judge, chunk, escapes, first)
+        start = 0
+        for index in sorted(found.doubtful):
+            found.add(start, index, facts)
+            careful(first + index)
+            start = index + 1
+        found.add(start, len(chunk), facts)
 
 
 class _Found:
     """What was found out about events, a column each; in a row that is doubtful nothing of it need be right."""
 
-    def __init__(self, judge: Judge, written: Written, escapes: bool) -> None:
+    def __init__(self, judge: Judge, written: Written, escapes: bool, first: int) -> None:
+        self._first = first  # the index of the first of them
         self.doubtful: set[int] = set()
         self._judge, self._written = judge, written
         if judge.team_id is None:
@@ -94,7 +100,7 @@ class _Found:
             b"".join((lengths[len(key)], key, form[2], amount[1], subject, held[1]))
             for key, form, amount, subject, held in zip(key_bytes, forms, amounts, subjects, properties, strict=True)
         ]
-        facts.indexes += range(start, end)
+        facts.indexes += range(self._first + start, self._first + end)
         facts.team_ids += self._team_ids[start:end]
         facts.keys += keys
         facts.derived += [key is None for key in given]

@@ -42,5 +42,9 @@ class Written:
             [event.observed_at for event in plain],
         )
 
+    def part(self, start: int, end: int) -> Written:
+        """The events from `start` up to `end`."""
+        return Written(*(getattr(self, name)[start:end] for name in self.__slots__))
+
     def __len__(self) -> int:
         return len(self.events)

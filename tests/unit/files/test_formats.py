@@ -229,7 +229,10 @@ def test_rows_are_the_same_whole_and_in_pieces(
     whole = read(10_000)
     assert read(piece) == whole
     quick = reader.quick(content)
-    if quick is not None:
+    columns = reader.columns(content)
+    assert (columns is None) == (quick is None)
+    if quick is not None and columns is not None:
+        assert [*zip(*columns, strict=True)] == [tuple(row) for row in quick if row]
         assert [dict(zip("ab", row, strict=True)) for row in quick if row] == [values for _, values in whole]
     if not broken and not any("\r" in cell for row in rows for cell in row):
         assert [tuple(values.values()) for _, values in whole] == rows  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ from metering.errors import BillingError
 
 ORDER = (
     *("demo", "up", "down", "status", "init", "prices", "rates", "ingest", "quarantine", "archive", "keys", "stripe"),
-    *("bill", "preview", "diff", "explain", "trace", "credits", "withdraw"),
+    *("bill", "preview", "diff", "explain", "trace", "audit", "credits", "withdraw"),
     *("test", "faults", "bench"),
     *("airflow", "dbt", "psql"),
 )

@@ -55,14 +55,15 @@ select
     prices.price_key,
     prices.price_name,
     prices.match as dimensions,
-    lines.quantity::numeric(38, 12) as quantity,
+    trim_scale(lines.quantity::numeric(38, 12)) as quantity,
     meters.unit,
-    lines.charge_quantity::numeric(38, 12) as charge_quantity,
+    trim_scale(lines.charge_quantity::numeric(38, 12)) as charge_quantity,
     versions.charge_unit,
     lines.currency::text as currency,
-    lines.amount::numeric(38, 12) as amount,
-    lines.exact_amount::numeric(60, 24) as exact_amount
+    {{ in_minor_units('lines.amount', 'currencies') }} as amount,
+    trim_scale(lines.exact_amount::numeric(60, 24)) as exact_amount
 from lines
+inner join {{ source('billing', 'currencies') }} as currencies on currencies.currency = lines.currency
 left join versions on versions.price_version_id = lines.price_version_id
 left join prices on prices.price_id = versions.price_id
 left join meters on meters.meter_id = lines.meter_id

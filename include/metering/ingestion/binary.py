@@ -21,10 +21,12 @@ BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
 
 _length = struct.Struct(">i").pack
+_read_length = struct.Struct(">i").unpack_from
 LENGTHS = [_length(size) for size in range(1024)]
 """The lengths of short values, as they stand before them."""
 _POSITIVE, _NEGATIVE = 0x0000, 0x4000
-_UUID, _INTEGER = 2950, 23
+_UUID, _INTEGER, _TIMESTAMPTZ = 2950, 23, 1184
+TEXT, NUMERIC, JSONB = 25, 1700, 3802
 
 _DIGEST = np.dtype("V16")
 _KEY_ROW = np.dtype(
@@ -41,6 +43,7 @@ _EVENT_HEAD = np.dtype(
     ]
 )
 _UUID_ELEMENT = np.dtype([("size", ">i4"), ("value", "V16")])
+_MOMENT_ELEMENT = np.dtype([("size", ">i4"), ("value", ">i8")])
 _INTEGER_ELEMENT = np.dtype([("size", ">i4"), ("value", ">i4")])
 
 Numbers = NDArray[np.int64]
@@ -126,14 +129,26 @@ def event_rows(
     return b"".join(parts)
 
 
+def columns_of(rows: Sequence[bytes], width: int) -> list[list[bytes]]:
+    """The fields of rows for COPY, each with its length, column by column."""
+    columns: list[list[bytes]] = [[] for _ in range(width)]
+    for row in rows:
+        at = 0
+        for column in columns:
+            # What has no value has the length -1, and nothing after it.
+            end = at + 4 + max(_read_length(row, at)[0], 0)
+            column.append(row[at:end])
+            at = end
+    return columns
+
+
 class Array:
     """A one-dimensional array, ready to be a parameter; see `ArrayDumper`."""
 
-    def __init__(self, element_type: int, elements: NDArray[Any]) -> None:
-        """Hold elements that carry their lengths."""
-        count = len(elements)
+    def __init__(self, element_type: int, count: int, elements: bytes) -> None:
+        """Hold so many elements that carry their lengths."""
         dimensions = struct.pack(">ii", count, 1) if count else b""
-        self.data = struct.pack(">iiI", 1 if count else 0, 0, element_type) + dimensions + elements.tobytes()
+        self.data = struct.pack(">iiI", 1 if count else 0, 1, element_type) + dimensions + elements
 
 
 class ArrayDumper(Dumper):
@@ -151,11 +166,23 @@ def integer_array(values: Numbers) -> Array:
     """An integer[]."""
     elements = np.empty(len(values), _INTEGER_ELEMENT)
     elements["size"], elements["value"] = 4, values
-    return Array(_INTEGER, elements)
+    return Array(_INTEGER, len(values), elements.tobytes())
+
+
+def moment_array(values: Numbers) -> Array:
+    """A timestamptz[], of microseconds since 2000-01-01 UTC."""
+    elements = np.empty(len(values), _MOMENT_ELEMENT)
+    elements["size"], elements["value"] = 8, values
+    return Array(_TIMESTAMPTZ, len(values), elements.tobytes())
+
+
+def field_array(element_type: int, fields: Sequence[bytes]) -> Array:
+    """An array of values that carry their lengths."""
+    return Array(element_type, len(fields), b"".join(fields))
 
 
 def uuid_array(values: Digests) -> Array:
     """A uuid[]."""
     elements = np.empty(len(values), _UUID_ELEMENT)
     elements["size"], elements["value"] = 16, values
-    return Array(_UUID, elements)
+    return Array(_UUID, len(values), elements.tobytes())

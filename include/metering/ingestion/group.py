@@ -16,6 +16,12 @@ from metering.ingestion.facts import Facts
 _ACCEPTED, _DUPLICATE, _QUARANTINED = range(3)
 _EPOCH = np.datetime64("2000-01-01T00:00:00", "us")
 
+# The columns of `Fact.row`.
+_COLUMNS = {
+    **{"keys": binary.TEXT, "names": binary.TEXT, "units": binary.TEXT, "quantities": binary.NUMERIC},
+    **{"subjects": binary.TEXT, "properties": binary.JSONB},
+}
+
 Places = NDArray[np.intp]
 
 
@@ -92,6 +98,19 @@ class Group:
         return binary.event_rows(
             self.team_ids[chosen], self.moments[chosen], self.key_digests[chosen], batch_id, recorded_at, tails
         )
+
+    def parameters(self) -> dict[str, binary.Array]:
+        """All of them as parameters of one statement, in the order of all writers; for when all are accepted."""
+        chosen = self._by_key
+        fields = binary.columns_of([self._rows[place] for place in chosen.tolist()], len(_COLUMNS))
+        columns = zip(_COLUMNS.items(), fields, strict=True)
+        return {
+            "teams": binary.integer_array(self.team_ids[chosen]),
+            "digests": binary.uuid_array(self.key_digests[chosen]),
+            "contents": binary.uuid_array(self.content_digests[chosen]),
+            "moments": binary.moment_array(self.moments[chosen]),
+            **{name: binary.field_array(kind, column) for (name, kind), column in columns},
+        }
 
     def tell(self) -> None:
         """Write the verdicts to the parts. They hold once the transaction is committed."""

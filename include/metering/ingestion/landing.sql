@@ -25,6 +25,35 @@ COPY landing.usage_events
     (team_id, occurred_at, key_digest, batch_id, recorded_at, event_key, event_name, unit, quantity, subject, properties)
 FROM STDIN (FORMAT binary);
 
+-- name: land_few
+-- All of a small transaction in one statement, of events whose keys have not counted before: its batch, which takes its
+-- recorded time before anything else is written; the keys, in one order for all writers; the events.
+WITH batch AS (
+    INSERT INTO landing.batches (recorded_at, source, accepted, duplicates, quarantined, first_occurred_at, last_occurred_at)
+    VALUES (landing.record_now(), %(source)s, %(accepted)s, 0, 0, %(first)s, %(last)s)
+    RETURNING batch_id, recorded_at
+),
+given AS (
+    SELECT *
+    FROM batch
+    CROSS JOIN unnest(
+        %(teams)s::integer[], %(digests)s::uuid[], %(contents)s::uuid[], %(moments)s::timestamptz[], %(keys)s::text[],
+        %(names)s::text[], %(units)s::text[], %(quantities)s::numeric[], %(subjects)s::text[], %(properties)s::jsonb[]
+    ) AS given (
+        team_id, key_digest, content_digest, occurred_at, event_key, event_name, unit, quantity, subject, properties)
+),
+claimed AS (
+    INSERT INTO landing.event_keys (team_id, key_digest, content_digest, occurred_at)
+    SELECT team_id, key_digest, content_digest, occurred_at FROM given ORDER BY team_id, key_digest
+    RETURNING team_id
+)
+INSERT INTO landing.usage_events
+    (team_id, occurred_at, key_digest, batch_id, recorded_at, event_key, event_name, unit, quantity, subject, properties)
+SELECT team_id, occurred_at, key_digest, batch_id, recorded_at, event_key, event_name, unit, quantity, subject, properties
+FROM given
+-- All keys come first: one that has counted is that, whatever else would be said of its event.
+WHERE (SELECT count(*) FROM claimed) > 0;
+
 -- name: quarantine
 -- Keep what could not be counted; what is held already is seen once more. In one order for all writers. What somebody
 -- has discarded stays discarded; what was resent and is wrong again is held again.

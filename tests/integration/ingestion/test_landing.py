@@ -13,6 +13,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from metering.ingestion import binary
+from metering.ingestion import landing as landing_module
 from metering.ingestion.body import Body
 from metering.ingestion.catalog import Catalog
 from metering.ingestion.events import Sorted
@@ -36,8 +37,10 @@ def land(landing: Landing, *events: dict[str, Any]) -> list[str]:
     return [fact.verdict for fact in result.facts]
 
 
-@pytest.fixture
-def landing(database_url: str, catalog: None) -> Any:
+@pytest.fixture(params=[0, landing_module.FEW], ids=["by COPY", "by one statement"])
+def landing(database_url: str, catalog: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """A way in, for many events and for few: what holds of the one holds of the other."""
+    monkeypatch.setattr(landing_module, "FEW", request.param)
     opened = Landing.connect(database_url)
     yield opened
     opened.close()
@@ -65,6 +68,37 @@ def test_an_event_is_stored_exactly_as_it_was_sent(landing: Landing, connection:
     assert (batch["accepted"], batch["duplicates"], batch["quarantined"], batch["source"]) == (1, 0, 0, "http")
     assert batch["recorded_at"] == row["recorded_at"] and batch["batch_id"] == row["batch_id"]
     assert batch["first_occurred_at"] == batch["last_occurred_at"] == row["occurred_at"]
+
+
+def test_few_events_and_many_are_stored_alike(
+    landing: Landing, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [
+        {
+            "idempotency_key": f"key-{n}",
+            "team": "acme" if n % 3 else "globex",
+            "quantity": str(Decimal(n * 7919) / 10 ** (n % 8)),
+            "unit": "call" if n % 2 else None,
+            "subject": "ü" * n if n % 5 else None,
+            "time": f"2026-{8 + n % 3:02d}-05T12:00:{n:02d}Z",
+            "properties": {"n": n, "text": "x" * n * 40} if n % 4 else {},
+        }
+        for n in range(40)
+    ]
+    columns = "team_id, occurred_at, key_digest, event_key, event_name, quantity::text, unit, subject, properties::text"
+    select = f"SELECT {columns} FROM landing.usage_events ORDER BY event_key"
+    stored = []
+    for few in (0, 1000):
+        monkeypatch.setattr(landing_module, "FEW", few)
+        connection.execute("TRUNCATE landing.usage_events, landing.event_keys, landing.batches")
+        assert set(land(landing, *events)) == {"accepted"}
+        claimed = connection.execute("SELECT * FROM landing.event_keys ORDER BY key_digest").fetchall()
+        batch = connection.execute(
+            "SELECT accepted, duplicates, quarantined, first_occurred_at, last_occurred_at FROM landing.batches"
+        ).fetchall()
+        stored.append((connection.execute(select).fetchall(), claimed, batch))
+        assert set(land(landing, *events[:10])) == {"duplicate"}
+    assert stored[0] == stored[1] and len(stored[0][0]) == 40
 
 
 def test_a_key_counts_once_and_other_content_is_a_conflict(landing: Landing, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ def ingest(
     it is read. What a map can say is in docs/ingestion.md.
     """
     from metering import settings
-    from metering.files import Mapping, paths
+    from metering.files import Interrupted, Mapping, paths
     from metering.files.content import Content
     from metering.ingestion.landing import Landing
 
@@ -64,6 +65,8 @@ def ingest(
         from metering.cli.console import complain
 
         complain(failure.message, failure.remedy)
+    if any(isinstance(failure, Interrupted) for failure in failures):
+        raise typer.Exit(130)
     if failures or not any(tally.accepted or tally.duplicate for tally in tallies.values()):
         raise typer.Exit(1)
 
@@ -73,16 +76,21 @@ def _import(
 ) -> tuple[dict[Path, Tally], list[BillingError]]:
     """Import one file after the other; what is wrong with one is told at the end, and the others are imported."""
     from metering.errors import BillingError
-    from metering.files import import_file
+    from metering.files import Interrupted, import_file
 
     tallies: dict[Path, Tally] = {}
     failures: list[BillingError] = []
-    with _Progress(files) as progress:
+    with _Progress(files) as progress, _Stop() as stop:
         for path in files:
             progress.begin(path)
             try:
-                tallies[path] = import_file(landing, path, mapping, again=again, progress=progress.advance, url=url)
+                tallies[path] = import_file(
+                    landing, path, mapping, again=again, progress=progress.advance, url=url, stop=stop
+                )
                 progress.end(tallies[path])
+            except Interrupted:
+                failures.append(Interrupted(progress.interrupted, "Run the same again: it goes on from there."))
+                break
             except BillingError as error:
                 failures.append(error)
                 if landing.connection.broken:
@@ -90,18 +98,38 @@ def _import(
     return tallies, failures
 
 
+class _Stop:
+    """Ctrl-C, once: stop after what has begun to land, so that the place is that of the last row; twice: at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> _Stop:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class _Progress:
     """A bar over the bytes of all files, with what became of their events."""
 
     def __init__(self, files: list[Path]) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         self._bar = Progress(
             TextColumn("{task.fields[what]}"),
             BarColumn(bar_width=16),
             TaskProgressColumn(),
-            DownloadColumn(),
             TextColumn("{task.fields[landed]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
@@ -112,7 +140,8 @@ class _Progress:
         self._task = self._bar.add_task("", total=sum(self._sizes.values()), what="", landed="")
         self._begun = time.monotonic()
         self._done = 0
-        self._size = 0
+        self._size = self._events = 0
+        self._name = ""
         self._counts: tuple[int, ...] = (0, 0, 0, 0)
 
     def __enter__(self) -> _Progress:
@@ -126,17 +155,26 @@ class _Progress:
         """Go on to the next file."""
         self._done += self._size
         self._size = self._sizes[path]
+        self._name = path.name
         self._bar.update(self._task, what=path.name, completed=self._done, refresh=True)
 
     def advance(self, read: int, of: int, tally: Tally) -> None:
         """A piece of the file has landed."""
         whole = tally.read, tally.accepted, tally.duplicate, tally.quarantined
         events, accepted, duplicate, quarantined = (a + b for a, b in zip(self._counts, whole, strict=True))
+        self._events = events
         rate = events / max(time.monotonic() - self._begun, 0.001)
-        said = f"{rate:,.0f} events/s: {accepted:,} accepted, {duplicate:,} duplicate, {quarantined:,} quarantined"
+        said = f"{rate:,.0f} events/s: {accepted:,} accepted"
+        said += f", {duplicate:,} duplicate" if duplicate else ""
+        said += f", {quarantined:,} quarantined" if quarantined else ""
         self._bar.update(
             self._task, completed=self._done + (self._size * read // of if of else 0), landed=said, refresh=True
         )
+
+    @property
+    def interrupted(self) -> str:
+        """How far it came, where it was interrupted."""
+        return f"Interrupted in {self._name}; {self._events:,} events were read and have landed."
 
     def end(self, tally: Tally) -> None:
         """All of the file has landed."""

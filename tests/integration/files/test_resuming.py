@@ -210,6 +210,31 @@ def test_two_processes_land_a_file_in_its_order_and_count_what_one_counts(
     assert value(connection, "SELECT read FROM landing.file_imports WHERE finished_at IS NOT NULL") == 1000
 
 
+@pytest.mark.parametrize("by_processes", [False, True])
+def test_an_import_that_is_asked_to_stop_goes_on_without_a_duplicate(
+    landing: Landing,
+    connection: Connection,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_processes: bool,
+) -> None:
+    from metering.files import importer
+
+    monkeypatch.setattr(importer, "WORTH_IT", 0)
+    path = tmp_path / "usage.csv"
+    path.write_bytes(csv_of(1000))
+    url = database_url if by_processes else None
+    asked = iter([False] * 4 + [True])
+    with pytest.raises(importer.Interrupted):
+        import_file(landing, path, piece=100, url=url, stop=lambda: next(asked))
+    place = connection.execute("SELECT read, duplicates, finished_at FROM landing.file_imports").fetchone()
+    assert place == {"read": 400, "duplicates": 0, "finished_at": None}
+    assert value(connection, "SELECT count(*) FROM landing.usage_events") == 400
+    tally = import_file(landing, path, piece=100, url=url)
+    assert (tally.read, tally.accepted, tally.resumed_at) == (600, 600, 401)
+
+
 def test_two_processes_land_what_came_before_a_damage(
     landing: Landing, connection: Connection, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

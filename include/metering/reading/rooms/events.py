@@ -186,8 +186,10 @@ _TRACE = {
                             "amount": "52.80",
                             "currency": "EUR",
                             "bill_total": "77.80",
+                            "final_at": None,
                         }
                     ],
+                    "rated_at": "2026-10-25T03:01:10Z",
                 }
             ],
             "stripe": [
@@ -195,6 +197,7 @@ _TRACE = {
                     "start": "2026-10-25T00:00:00Z",
                     "end": "2026-10-26T00:00:00Z",
                     "target": "9120",
+                    "target_at": "2026-10-25T03:20:00Z",
                     "accepted": "9120",
                     "on_its_way": "0",
                     "held": None,

@@ -20,13 +20,18 @@
     {%- endif %}
 {%- endmacro %}
 
+{#- Whether the session is a run that rates the periods that are queued, from what metering has just made. -#}
+{% macro rates_queued_periods() -%}
+    coalesce(current_setting('billing.rated_periods', true), '') = 'queued'
+{%- endmacro %}
+
 {#-
     Whether a row is about a period that is rated here: `period` is the column that says which. The queue is named as it is, so that it
     is none of the inputs that a unit test of a view has to give.
 -#}
 {% macro is_rated_here(relation, period='period_start') -%}
     (
-        current_setting('billing.rated_periods', true) is distinct from 'queued'
+        not {{ rates_queued_periods() }}
         or exists (
             select 1
             from billing.periods_to_rate as rated_here

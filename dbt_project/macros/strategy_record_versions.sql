@@ -10,6 +10,9 @@
     {%- set fresh = arg_dict["temp_relation"] -%}
     {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") -%}
 
+    -- The rows were made just now: who joins them with a large table has to know how many they are.
+    analyze {{ fresh }};
+
     update {{ target }} as current_version
     set recorded_to = (select max(recorded_until) from {{ source("billing", "metering_runs") }})
     from {{ source("billing", "buckets_to_meter") }} as queue

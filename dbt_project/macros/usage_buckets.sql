@@ -90,9 +90,18 @@
     {{ return(0) }}
 {%- endmacro %}
 
-{#- Whether they are so many that the months are read at once, and not each of them by the events' own key. -#}
+{#-
+    Whether there are so many that the months are read at once, and not each quarter-hour of a team by the events' own key: that takes
+    some 30 millionths of a second, as long as to read a dozen events.
+-#}
 {% macro many_buckets() -%}
-    {{ return(queued_buckets() | int > var('many_buckets', 20000)) }}
+    {%- if execute and is_incremental() -%}
+        {%- set found = run_query(
+            "select count(*) from (select distinct team_id, bucket_start from " ~ source('billing', 'buckets_to_meter') ~ ") as asked"
+        ).columns[0].values()[0] -%}
+        {{ return(found | int > var('many_buckets', 100000)) }}
+    {%- endif -%}
+    {{ return(false) }}
 {%- endmacro %}
 
 {#- The first and the last of them, as text: what a planner can know of their range, it must be told. -#}

@@ -10,17 +10,15 @@
     horizon. The model that calls this names what it refers to in `depends_on`, since dbt reads the references of a macro only
     when it runs.
 
+    Of a meter that adds up, a day is the sum of its hours and a month of its days (`parts`, by `part_unit`): a month of quarter-hours
+    would be read again for each late event. Of others, each window is put together from quarter-hours by itself.
+
     An increment of few windows reads each by its key; one of many reads all usage since the first of them once.
 -#}
-{% macro usage_by_local(unit) -%}
+{% macro usage_by_local(unit, parts=none, part_unit=none) -%}
 {%- set at_once = not is_incremental() or many_windows() -%}
-{%- set since %}
-        {%- if is_incremental() -%}
-        usage_known.bucket_start >= (select min({{ unit }}_start) from windows)
-        {%- else -%}
-        true
-        {%- endif %}
-{%- endset -%}
+{%- set from_quarter_hours = "not meters.is_additive" if parts else "true" -%}
+{%- set since_first = " >= (select min(" ~ unit ~ "_start) from windows)" if is_incremental() else " is not null" -%}
 with
 
 -- Not materialized: it is read by key, and more than once.
@@ -55,7 +53,8 @@ clock as materialized (
             usage_known.bucket_start
         from usage_known
         inner join teams on teams.team_id = usage_known.team_id
-        where {{ since }}
+        inner join meters on meters.meter_id = usage_known.meter_id and {{ from_quarter_hours }}
+        where usage_known.bucket_start {{- since_first }}
     ) as quarter_hours
 ),
 {%- endif %}
@@ -68,6 +67,7 @@ usage_in_windows as (
         clock.{{ unit }}_start
     from usage_known
     inner join teams on teams.team_id = usage_known.team_id
+    inner join meters on meters.meter_id = usage_known.meter_id and {{ from_quarter_hours }}
     inner join clock
         on clock.time_zone = teams.time_zone
         and clock.bucket_start = usage_known.bucket_start
@@ -77,11 +77,12 @@ usage_in_windows as (
         and windows.meter_id = usage_known.meter_id
         and windows.{{ unit }}_start = clock.{{ unit }}_start
         {%- endif %}
-    where {{ since }}
+    where usage_known.bucket_start {{- since_first }}
     {%- else %}
         windows.{{ unit }}_start
     from windows
     inner join teams on teams.team_id = windows.team_id
+    inner join meters on meters.meter_id = windows.meter_id and {{ from_quarter_hours }}
     cross join lateral (
         select *
         from usage_known as inside
@@ -113,6 +114,58 @@ usage_combined as (
     group by
         1, 2, 3, 4, 5, 6, 7, 8, usage_known.member, {{ bucket_window('usage_known', 'meters', 'usage_known') }}
 ),
+
+{%- if parts %}
+
+usage_added as (
+    {%- if at_once %}
+    select
+        added.team_id,
+        added.meter_id,
+        teams.time_zone,
+        billing.local_instant(added.on_clock, teams.time_zone) as {{ unit }}_start,
+        added.dimensions,
+        added.quantity,
+        added.event_count
+    from (
+        select
+            team_id,
+            meter_id,
+            date_trunc('{{ unit }}', local_{{ part_unit }}) as on_clock,
+            dimensions,
+            sum(quantity) as quantity,
+            sum(event_count) as event_count
+        from {{ parts }}
+        where {{ part_unit }}_start {{- since_first }}
+        group by 1, 2, 3, 4
+    ) as added
+    inner join teams on teams.team_id = added.team_id
+    inner join meters on meters.meter_id = added.meter_id and meters.is_additive
+    {%- else %}
+    select
+        windows.team_id,
+        windows.meter_id,
+        teams.time_zone,
+        windows.{{ unit }}_start,
+        parts.dimensions,
+        sum(parts.quantity) as quantity,
+        sum(parts.event_count) as event_count
+    from windows
+    inner join teams on teams.team_id = windows.team_id
+    inner join meters on meters.meter_id = windows.meter_id and meters.is_additive
+    cross join lateral (
+        select *
+        from {{ parts }} as inside
+        where inside.team_id = windows.team_id
+            and inside.meter_id = windows.meter_id
+            and inside.{{ part_unit }}_start >= windows.{{ unit }}_start
+            and inside.{{ part_unit }}_start < billing.local_end('{{ unit }}', windows.{{ unit }}_start, teams.time_zone)
+        offset 0
+    ) as parts
+    group by 1, 2, 3, 4, 5
+    {%- endif %}
+),
+{%- endif %}
 
 -- Of each slice of a level: since when windows of it are made, and what it was before the first of them.
 levels as (
@@ -233,6 +286,24 @@ select
     sum(event_count)::bigint as event_count
 from usage_combined
 group by team_id, meter_id, {{ unit }}_start, time_zone, dimensions, aggregation, rounding, precision
+{%- if parts %}
+union all
+select
+    usage_added.team_id,
+    usage_added.meter_id,
+    usage_added.{{ unit }}_start,
+    (usage_added.{{ unit }}_start at time zone usage_added.time_zone)::timestamp,
+    usage_added.dimensions,
+    usage_added.quantity::numeric(38, 12),
+    usage_added.event_count::bigint
+from usage_added
+{%- if at_once and is_incremental() %}
+inner join windows
+    on windows.team_id = usage_added.team_id
+    and windows.meter_id = usage_added.meter_id
+    and windows.{{ unit }}_start = usage_added.{{ unit }}_start
+{%- endif %}
+{%- endif %}
 union all
 select
     team_id,

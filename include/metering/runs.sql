@@ -126,8 +126,8 @@ ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.ru
 
 -- name: queue_periods_of_buckets
 -- The billing periods in which queued quarter-hours lie.
-INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
-SELECT DISTINCT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id, whole)
+SELECT DISTINCT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint, false
 FROM billing.billing_periods AS periods
 JOIN billing.buckets_to_meter AS buckets
     ON buckets.team_id = periods.team_id
@@ -136,8 +136,8 @@ ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = exc
 
 -- name: queue_periods_of_levels
 -- A level is carried from period to period: where it changed, every later period changes too.
-INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
-SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id, whole)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint, false
 FROM billing.billing_periods AS periods
 JOIN (
     SELECT team_id, min(bucket_start) AS changed_at
@@ -155,12 +155,12 @@ FROM billing.billing_periods AS periods
 LEFT JOIN billing.subscriptions_changed(%(recorded_after)s, %(recorded_until)s) AS changed USING (team_id, subscription_key)
 WHERE changed.team_id IS NOT NULL
     OR (periods.opened_at > %(recorded_after)s AND periods.opened_at <= %(recorded_until)s)
-ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id;
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id, whole = true;
 
 -- name: queue_open_periods_for_adjustments
 -- What changes about a finalized period is billed as an adjustment on the first period that is still open.
-INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
-SELECT DISTINCT open.team_id, open.subscription_key, open.period_start, %(run_id)s::bigint
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id, whole)
+SELECT DISTINCT open.team_id, open.subscription_key, open.period_start, %(run_id)s::bigint, false
 FROM billing.periods_to_rate AS queued
 JOIN billing.billing_periods AS touched USING (team_id, subscription_key, period_start)
 JOIN billing.billing_periods AS open
@@ -171,8 +171,8 @@ ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = exc
 -- name: queue_periods_for_credits
 -- What a bill draws of its team's credits follows from all of its lines, and from what earlier bills have left: where anything of a
 -- team with credits moves, all of its periods are rated together.
-INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
-SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id, whole)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint, false
 FROM billing.billing_periods AS periods
 WHERE EXISTS (SELECT FROM billing.credit_grants AS grants WHERE grants.team_id = periods.team_id)
     AND EXISTS (SELECT FROM billing.periods_to_rate AS queued WHERE queued.team_id = periods.team_id)

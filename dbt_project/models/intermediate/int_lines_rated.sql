@@ -5,8 +5,8 @@
 -- its net amount, rounded once, half away from zero, to the currency's minor unit: each is the difference between two such amounts.
 with
 
-tiers_rated as (
-    select * from {{ ref('int_tiers_rated') }}
+tiers_known as (
+    select * from {{ ref('int_tiers_known') }}
 ),
 
 terms as not materialized (
@@ -35,11 +35,11 @@ parts as (
         segment_days,
         cycle_days,
         part,
-        sum(quantity) filter (where is_first) as quantity,
-        sum(event_count) filter (where is_first) as event_count,
+        sum(quantity) as quantity,
+        sum(event_count) as event_count,
         sum(tier_quantity) as charge_quantity,
-        sum(usage_amount + fixed_amount) as amount
-    from tiers_rated
+        sum(amount) as amount
+    from tiers_known
     group by
         team_id, subscription_key, period_start, is_finalized, line_key, meter_id, price_version_id, currency, plan_id, plan_key,
         stretch_from, stretch_days, window_unit, segment_days, cycle_days, part

@@ -144,7 +144,7 @@ select
     charged.event_charges[2] as events_amount,
     -- Units that are free are used up first; what was taken back below nothing is none of them.
     case
-        when charged.event_charges is not null then charged.event_charges[1]
+        when charged.event_charges is not null then round(charged.event_charges[1], 12)
         when charged.free_units = 0 then 0
         else least(greatest(charged.charge_quantity, 0), charged.free_units)
     end as free_quantity

@@ -1,7 +1,7 @@
 {{ config(tags=['deploy']) }}
 
 -- Tiers are continuous: over `over`, up to and including `up_to`. The quantities of a segment's tiers add up to its usage; what is
--- free is tier 0.
+-- free is tier 0. Amounts have 24 digits after the point at most, so that what is stored of them is what they are.
 with
 
 segments as (
@@ -53,8 +53,8 @@ usage_billed as (
 
 select
     usage_billed.*,
-    trim_scale(billed_units * unit_amount * multiplier) as usage_amount,
-    trim_scale(
+    trim_scale(round(billed_units * unit_amount * multiplier, 24)) as usage_amount,
+    trim_scale(round(
         multiplier * case
             when tier = 0 then 0
             when model = 'flat' then flat_amount * segment_days / cycle_days
@@ -63,6 +63,7 @@ select
             when charge_quantity <= 0 and not charge_zero_flat then 0
             when model = 'percentage' then event_count * fixed_per_event
             else flat_amount
-        end
-    ) as fixed_amount
+        end,
+        24
+    )) as fixed_amount
 from usage_billed

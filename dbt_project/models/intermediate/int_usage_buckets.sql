@@ -4,7 +4,7 @@
         incremental_strategy='record_versions',
         on_schema_change='fail',
         tags=['usage'],
-        pre_hook='{{ plan_for_sets(hash=true) if many_buckets() }}',
+        pre_hook='{{ plan_for_sets(hash=true) if many_buckets() else "set local enable_sort = off" }}',
         post_hook='analyze {{ this }}',
         indexes=[
             {'columns': ['team_id', 'meter_id', 'bucket_start', 'dimensions', 'member', 'recorded_from'], 'unique': true},

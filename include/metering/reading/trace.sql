@@ -60,8 +60,8 @@ WHERE months.team_id = %(team_id)s AND months.meter_id = %(meter_id)s AND months
     AND months.month_start = billing.local_start('month', %(bucket_start)s::timestamptz, %(time_zone)s);
 
 -- name: time_zone
--- The team's own zone.
-SELECT time_zone FROM billing.teams WHERE team_id = %(team_id)s;
+-- The team's own zone; from here on the views are about this team alone.
+SELECT time_zone, set_config('billing.asked_team', team_id::text, true) AS asked_team FROM billing.teams WHERE team_id = %(team_id)s;
 
 -- name: priced
 -- The line that the quarter-hour's slice is priced by, in each subscription's period: the price of the interval in which it

@@ -34,6 +34,12 @@ select
     tiers_rated.fixed_amount::numeric(60, 24) as fixed_amount,
     tiers_rated.part::text as part,
     tiers_rated.block_size::numeric(38, 12) as block_size,
-    tiers_rated.billed_units::numeric(60, 24) as billed_units
+    tiers_rated.billed_units::numeric(60, 24) as billed_units,
+    case when tiers_rated.is_first then tiers_rated.quantity end::numeric(38, 12) as quantity,
+    case when tiers_rated.is_first then tiers_rated.event_count end::bigint as event_count,
+    tiers_rated.stretch_from,
+    tiers_rated.stretch_days::numeric(38, 12) as stretch_days,
+    tiers_rated.segment_days::numeric(38, 12) as segment_days,
+    tiers_rated.cycle_days::numeric(38, 12) as cycle_days
 from {{ ref('int_tiers_rated') }} as tiers_rated
 {{ only_queued_periods('tiers_rated') }}

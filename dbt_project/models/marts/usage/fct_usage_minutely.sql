@@ -68,7 +68,7 @@ usage_measured as (
 ),
 
 -- A level is its mean over each minute: what quarter-hours carry to the first of them, and the changes since.
-queue as (
+queue as not materialized (
     select
         minutes.team_id,
         meters.meter_id,
@@ -79,7 +79,7 @@ queue as (
 ),
 
 level_events as (
-    {{ metered_events(width='1 minute') }}
+    {{ metered_events(width='1 minute', in_turn=false) }}
 ),
 
 level_changes as not materialized (

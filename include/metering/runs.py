@@ -23,8 +23,9 @@ def open_run(
     """Queue the windows that need work and return the run's id.
 
     What needs work is all that was recorded since the last run (events, withdrawals, meters, prices, subscriptions,
-    periods that have begun) and, for a backfill, every quarter-hour of the half-open [occurred_from, occurred_until),
-    both with a zone. What an earlier run left queued stays queued, so a run that failed or was killed loses nothing.
+    periods that have begun) and, for a backfill of the half-open [occurred_from, occurred_until), both with a zone,
+    what in it differs from raw events, and its billing periods. What an earlier run left queued stays queued, so a run
+    that failed or was killed loses nothing.
     Needs an autocommit connection: the horizon is a promise to the statements after it.
     """
     if (occurred_from is None) != (occurred_until is None):
@@ -55,9 +56,7 @@ def open_run(
         connection.execute(SQL["queue_archive_needs"], run)
         connection.execute(SQL["forget_archive_needs"])
         if occurred_from is not None:
-            connection.execute(SQL["queue_range"], run)
-            if one(connection, SQL["buckets_exist"])["found"]:
-                connection.execute(SQL["queue_range_of_buckets"], run)
+            _queue_range(connection, run)
         connection.execute(SQL["queue_periods_of_buckets"], run)
         connection.execute(SQL["queue_periods_of_levels"], run)
         connection.execute(SQL["queue_periods_of_changes"], run)
@@ -69,6 +68,17 @@ def open_run(
     connection.execute(SQL["analyze_buckets"])
     connection.execute(SQL["analyze_periods"])
     return int(run["run_id"])
+
+
+def _queue_range(connection: psycopg.Connection[DictRow], run: dict[str, object]) -> None:
+    """Queue what differs from raw events in the run's range, and all of its billing periods."""
+    if one(connection, SQL["can_compare"])["found"]:
+        connection.execute(SQL["compare_range"], run)
+        connection.execute(SQL["queue_differing"], run)
+        connection.execute(SQL["compare_no_more"])
+    else:
+        connection.execute(SQL["queue_range"], run)
+    connection.execute(SQL["queue_periods_of_range"], run)
 
 
 def _refuse_archived(connection: psycopg.Connection[DictRow], start: datetime, end: datetime) -> None:

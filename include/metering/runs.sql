@@ -99,8 +99,35 @@ SELECT to_char(month, 'YYYY-MM') AS month FROM landing.archived_months
 WHERE state <> 'restored' AND starts_at < %(occurred_until)s AND ends_at > %(occurred_from)s
 ORDER BY month;
 
+-- name: can_compare
+-- Whether the models have been deployed.
+SELECT to_regclass('intermediate.int_windows_differing') IS NOT NULL AS found;
+
+-- name: compare_range
+-- From here on the view is about the quarter-hours of the range, as of the run's horizon, and is joined as whole sets.
+SELECT
+    set_config('billing.as_of', %(recorded_until)s::timestamptz::text, true),
+    set_config('billing.compared_from', date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')::text, true),
+    set_config('billing.compared_until', date_bin(
+        '15 minutes', %(occurred_until)s::timestamptz + interval '15 minutes' - interval '1 microsecond', '2000-01-01Z')::text, true),
+    set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true);
+
+-- name: queue_differing
+-- A backfill counts its range again from raw events, and makes again what differs: of quarter-hours, hours, days and months.
+INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
+SELECT DISTINCT team_id, meter_id, bucket_start, %(run_id)s::bigint
+FROM intermediate.int_windows_differing
+ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+
+-- name: compare_no_more
+-- What follows is about everything that is known, and planned as ever.
+SELECT
+    set_config('billing.as_of', '', true), set_config('billing.compared_from', '', true),
+    set_config('billing.compared_until', '', true),
+    set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true);
+
 -- name: queue_range
--- A backfill computes every quarter-hour of its range again.
+-- Before anything has been metered, every quarter-hour of the range.
 INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
 SELECT DISTINCT
     events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
@@ -110,19 +137,13 @@ WHERE events.occurred_at >= date_bin('15 minutes', %(occurred_from)s::timestampt
     AND events.occurred_at < %(occurred_until)s::timestamptz
 ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
 
--- name: buckets_exist
--- Whether the quarter-hours have been built at all.
-SELECT to_regclass('intermediate.int_usage_buckets') IS NOT NULL AS found;
-
--- name: queue_range_of_buckets
--- And every one that stands there, though no event may support it any more.
-INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
-SELECT DISTINCT team_id, meter_id, bucket_start, %(run_id)s::bigint
-FROM intermediate.int_usage_buckets
-WHERE bucket_start >= date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')
-    AND bucket_start < %(occurred_until)s::timestamptz
-    AND recorded_to = 'infinity'
-ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
+-- name: queue_periods_of_range
+-- A backfill rates every period of its range again, whatever has changed.
+INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
+SELECT periods.team_id, periods.subscription_key, periods.period_start, %(run_id)s::bigint
+FROM billing.billing_periods AS periods
+WHERE periods.period_start < %(occurred_until)s::timestamptz AND periods.period_end > %(occurred_from)s::timestamptz
+ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = excluded.run_id, whole = true;
 
 -- name: queue_periods_of_buckets
 -- The billing periods in which queued quarter-hours lie.

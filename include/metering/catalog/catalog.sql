@@ -165,7 +165,8 @@ JOIN said
 ORDER BY said.place;
 
 -- name: versions_compared
--- What the price versions recorded since a moment say, each beside what the price said at its moment before; fields as text.
+-- What the versions of prices and of terms of plans recorded since a moment say, each beside what was said at its moment before: of
+-- a team's own price by that, or by the plan. Fields as text.
 WITH fields AS (
     SELECT version.*,
         jsonb_build_object(
@@ -192,7 +193,20 @@ LEFT JOIN billing.teams AS teams USING (team_id)
 CROSS JOIN LATERAL (
     SELECT earlier.said FROM fields AS earlier
     WHERE earlier.price_id = recorded.price_id AND earlier.recorded_at < %(since)s
-        AND earlier.team_id IS NOT DISTINCT FROM recorded.team_id AND earlier.effective_from <= recorded.effective_from
+        AND (earlier.team_id = recorded.team_id OR earlier.team_id IS NULL) AND earlier.effective_from <= recorded.effective_from
+    ORDER BY earlier.team_id IS NULL, earlier.effective_from DESC, earlier.recorded_at DESC LIMIT 1
+) AS before
+WHERE recorded.recorded_at >= %(since)s
+UNION ALL
+SELECT plan.plan_key || ' in ' || recorded.currency || ' from '
+           || to_char(recorded.effective_from AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'),
+       before.parameters, recorded.parameters
+FROM billing.plan_terms AS recorded
+JOIN billing.plans AS plan USING (plan_id)
+CROSS JOIN LATERAL (
+    SELECT earlier.parameters FROM billing.plan_terms AS earlier
+    WHERE earlier.plan_id = recorded.plan_id AND earlier.currency = recorded.currency
+        AND earlier.recorded_at < %(since)s AND earlier.effective_from <= recorded.effective_from
     ORDER BY earlier.effective_from DESC, earlier.recorded_at DESC LIMIT 1
 ) AS before
 WHERE recorded.recorded_at >= %(since)s;

@@ -170,8 +170,10 @@ def _tiers(place: Location, tiers: Sequence[Tier]) -> Iterator[Mistake]:
             )
         if tier.over is not None and tier.over > bound:
             yield (*at, "over"), f"leaves a gap: usage over {plain(bound)} up to {plain(tier.over)} has no tier"
-        if tier.up_to is not None and tier.up_to <= bound:
-            yield (*at, "up_to"), f"overlaps: {plain(tier.up_to)} is not above {plain(bound)}, where this tier begins"
+        if tier.up_to is not None and tier.up_to == bound:
+            yield (*at, "up_to"), f"is empty: the tier begins over {plain(bound)} and goes no further"
+        if tier.up_to is not None and tier.up_to < bound:
+            yield (*at, "up_to"), f"overlaps: {plain(tier.up_to)} is below {plain(bound)}, where this tier begins"
         bound = tier.up_to
         if number == last and bound is not None:
             yield (*at, "up_to"), f"leaves a gap: usage over {plain(bound)} has no tier (the last tier has no up_to)"

@@ -91,7 +91,8 @@ class PastMeter(msgspec.Struct):
     """What an earlier bill holds of one meter."""
 
     meter: str
-    quantity: Decimal
+    quantity: Decimal | None
+    """None where the meter doesn't add up (a maximum, a unique count, a level) and the bill has several lines of it."""
     unit: str
     amount: Decimal
 

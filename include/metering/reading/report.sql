@@ -111,15 +111,18 @@ ORDER BY bills.period_start DESC, bills.subscription_key
 LIMIT %(history)s;
 
 -- name: history_by_meter
--- What those bills hold of each meter; adjustments count with the bill that they stand on.
+-- What those bills hold of each meter; adjustments count with the bill that they stand on. Where a meter doesn't add up, several
+-- lines of it have no quantity together.
 SELECT
     lines.subscription_key, lines.period_label, lines.meter_key, lines.unit,
-    trim_scale(sum(lines.quantity)) AS quantity, round(sum(lines.amount), max(currencies.exponent)) AS amount
+    trim_scale(CASE
+        WHEN meters.is_additive OR count(*) FILTER (WHERE lines.kind IN ('usage', 'adjustment')) = 1 THEN sum(lines.quantity)
+    END) AS quantity, round(sum(lines.amount), max(currencies.exponent)) AS amount
 FROM marts.fct_bill_lines AS lines
 JOIN billing.currencies AS currencies ON currencies.currency = lines.currency
+JOIN staging.stg_billing__meters AS meters ON meters.meter_id = lines.meter_id
 WHERE lines.team_id = %(team_id)s
     AND lines.period_start >= %(since)s
     AND lines.period_end <= now()
-    AND lines.meter_key IS NOT NULL
-GROUP BY lines.subscription_key, lines.period_label, lines.meter_key, lines.unit
+GROUP BY lines.subscription_key, lines.period_label, lines.meter_key, lines.unit, meters.is_additive
 ORDER BY lines.meter_key;

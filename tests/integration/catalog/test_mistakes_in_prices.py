@@ -128,7 +128,7 @@ MISTAKES = [
     (*said("group_by: [size]"), "20", "size is no dimension of the meter calls"),
     (TIERS, "", "17", "a graduated price needs tiers"),
     ("up_to: 10, unit_amount: 1", "up_to: 10, unit_amount: -1", "21", "an amount is below zero"),
-    ("up_to: 10, unit_amount: 1", "up_to: 0, unit_amount: 1", "21", "overlaps: 0 is not above 0"),
+    ("up_to: 10, unit_amount: 1", "up_to: 0, unit_amount: 1", "21", "is empty: the tier begins over 0 and"),
     ("- {unit_amount: 0.5}", "- {over: 9, unit_amount: 0.5}", "22", "overlaps: the tier before goes up to 10"),
     (
         "- {unit_amount: 0.5}",

@@ -75,6 +75,22 @@ def test_a_plan_says_what_a_version_says_otherwise(connection: Connection, file:
     assert added.how == "tier 1 unit_amount: 0.1 → 0.2"
 
 
+def test_a_plan_says_what_terms_and_own_prices_say_otherwise(connection: Connection, file: Path, edit: Edit) -> None:
+    terms = "terms: [{effective_from: 2025-01-01T00:00:00Z, currency: USD, minimum_amount: 50, discount_percent: 5}]"
+    edit("    name: Standard\n", f"    name: Standard\n    {terms}\n")
+    assert {change.how for change in catalog.apply(connection, Catalog.load(file)).changes} == {""}
+    edit("minimum_amount: 50, discount_percent: 5", "minimum_amount: 75, commitment_amount: 40")
+    (changed,) = catalog.apply(connection, Catalog.load(file), dry_run=True).changes
+    assert changed.kind == "plan terms"
+    assert changed.how == "commitment_amount: none → 40, discount_percent: 5 → none, minimum_amount: 50 → 75"
+    edit("minimum_amount: 75, commitment_amount: 40", "minimum_amount: 50, discount_percent: 5")
+    own = "overrides: [{price: standard/storage, versions: [{effective_from: 2026-01-01T00:00:00Z, model: per_unit,"
+    own += " charge_unit: GB-month, per_period_hour: true, tiers: [{unit_amount: 0.07}]}]}]"
+    edit("    name: Acme\n", f"    name: Acme\n    {own}\n")
+    (added,) = catalog.apply(connection, Catalog.load(file), dry_run=True).changes
+    assert added.how == "tier 1 unit_amount: 0.1 → 0.07"
+
+
 def test_what_the_files_name_no_more_is_told_to_stay_in_force(connection: Connection, file: Path, edit: Edit) -> None:
     own = "overrides: [{price: standard/search, versions: [{effective_from: 2026-01-01T00:00:00Z, model: per_unit,"
     own += " charge_unit: request, tiers: [{unit_amount: 1}]}]}]"

@@ -49,7 +49,7 @@ def test_a_date_is_the_midnight_with_which_it_begins_where_the_team_is(file: Pat
             "plans → standard → prices → standard/search",
             "a package price has one tier, without up_to",
         ),
-        ("up_to: 100000", "up_to: 9000", "", "overlaps: 9000 is not above 10000"),
+        ("up_to: 100000", "up_to: 9000", "", "overlaps: 9000 is below 10000"),
         ("{up_to: 100000,", "{over: 9999, up_to: 100000,", "", "overlaps: the tier before goes up to 10000"),
         (
             "{up_to: 100000,",

@@ -105,8 +105,8 @@ def test_windows_are_those_of_the_clocks_of_each_team_and_only_sums_add_up(house
         ]
 
     before = rows()
-    run = runs.open_run(house.connection, "test", datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
     house.connection.execute("update marts.fct_usage_hourly set quantity = -1")
+    run = runs.open_run(house.connection, "test", datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
     transform.build("tag:usage", house.settings, vars="{many_windows: 0, many_buckets: 0}")
     runs.close_run(house.connection, run)
     assert rows() == before

@@ -12,7 +12,9 @@ SELECT pg_advisory_unlock(7011);
 -- Every month that has a partition or was archived, with what is known of it; `why_not` is null where it may be archived now.
 WITH partitions AS (
     SELECT to_date(right(children.relname, 7), 'YYYY_MM') AS month,
-        greatest(children.reltuples, 0)::bigint AS rows, pg_total_relation_size(children.oid) AS bytes
+        -- An estimate: PostgreSQL's own, or where it has none yet, what is usual of so many bytes.
+        CASE WHEN children.reltuples < 0 THEN pg_relation_size(children.oid) / 200 ELSE children.reltuples END::bigint AS rows,
+        pg_total_relation_size(children.oid) AS bytes
     FROM pg_catalog.pg_inherits AS inherits
     JOIN pg_catalog.pg_class AS children ON children.oid = inherits.inhrelid
     WHERE inherits.inhparent = 'landing.usage_events'::regclass

@@ -97,6 +97,17 @@ def find(connection: Connection, name: str) -> Month:
     return found[name]
 
 
+def check(connection: Connection, month: Month) -> None:
+    """Raise `BillingError` where a month may not be archived now."""
+    known = {each.month: each for each in listing(connection)}[month.month]
+    if known.archived:
+        raise BillingError(f"{month.month} is archived.", "See `./billing archive list`.")
+    if known.why_not not in (None, JUST_RESTORED):
+        raise BillingError(
+            f"{month.month} can't be archived: {known.why_not}.", "Nothing was changed; run it again when that is over."
+        )
+
+
 def archive(connection: Connection, month: Month, folder: Path, say: Say = lambda _: None) -> Totals:
     """Write a month to files below `folder`, prove them by reading them back, and take the month out of the table.
 
@@ -104,7 +115,7 @@ def archive(connection: Connection, month: Month, folder: Path, say: Say = lambd
     where it is, where it may not be archived (yet) or where what was read back is not what is in the database.
     """
     with turn(connection):
-        _refuse_unless_possible(connection, month)
+        check(connection, month)
         name = f"usage_events_{month.month.replace('-', '_')}"
         final, partial = folder / name, folder / f".{name}.partial"
         horizon: datetime = one(connection, SQL["take_horizon"])["horizon"]
@@ -191,16 +202,6 @@ def turn(connection: Connection) -> Iterator[None]:
     finally:
         if not connection.broken:
             connection.execute(SQL["leave"])
-
-
-def _refuse_unless_possible(connection: Connection, month: Month) -> None:
-    known = {each.month: each for each in listing(connection)}[month.month]
-    if known.archived:
-        raise BillingError(f"{month.month} is archived.", "See `./billing archive list`.")
-    if known.why_not not in (None, JUST_RESTORED):
-        raise BillingError(
-            f"{month.month} can't be archived: {known.why_not}.", "Nothing was changed; run it again when that is over."
-        )
 
 
 def _archived(month: Month) -> tuple[Path, Totals]:

@@ -43,7 +43,7 @@ def list_(as_json: bool = typer.Option(False, "--json", help="Print JSON instead
         _print_json(months)
         return
     headers = ("Month", "State", "Events", "Size", "Folder", "")
-    table(((m.month, m.state, f"{m.rows:,}", _size(m.bytes), m.folder, _remark(m)) for m in months), headers=headers)
+    table(((m.month, m.state, _events(m), _size(m.bytes), m.folder, _remark(m)) for m in months), headers=headers)
 
 
 @app.command(
@@ -76,6 +76,7 @@ def run(
         names = {month.month for month in wanted} | set(months or ())
         if dry_run:
             for month in wanted:
+                archive.check(connection, month)
                 print(f"{month.month} would be archived below {chosen.archive}: about {month.rows:,} events.")
         else:
             for month in wanted:
@@ -149,6 +150,10 @@ def _remark(month: Month) -> str:
     if month.archived:
         return f"Restore it for {', '.join(month.needed_by)}: newer meters count its events." if month.needed_by else ""
     return f"Not archived: {month.why_not}." if month.why_not else "May be archived."
+
+
+def _events(month: Month) -> str:
+    return f"{month.rows:,}" if month.archived else f"about {month.rows:,}"
 
 
 def _size(size: int) -> str:

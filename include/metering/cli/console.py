@@ -13,7 +13,9 @@ def say(message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, highlight=False).print(Text.assemble((time.strftime("%H:%M:%S "), "dim"), message))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        Text.assemble((time.strftime("%H:%M:%S "), "dim"), message)
+    )
 
 
 def complain(message: str, remedy: str = "") -> None:

@@ -145,6 +145,11 @@ def test_the_commands_say_what_is_archived_and_what_would_be(used: House, monkey
         assert shown.exit_code == 0, shown.output
         return shown.output
 
+    used.connection.execute("INSERT INTO billing.buckets_to_meter VALUES (1, 1, '2025-01-10Z', 1)")
+    for arguments in (["2025-01"], ["2025-01", "--dry-run"]):
+        refused = CliRunner().invoke(cli.app, ["archive", "run", *arguments])
+        assert isinstance(refused.exception, BillingError) and "wait to be metered" in refused.exception.message
+    used.connection.execute("DELETE FROM billing.buckets_to_meter")
     assert "2025-01 would be archived" in run("run", "--dry-run")
     assert used.find().state == "in place"
     assert "Archived: 2025-01, 2025-02, 2025-03." in run("run")

@@ -141,10 +141,11 @@ class Bench:
         return Result("month again, from raw", what, seconds, "500,000 events/s", rate >= 500_000, None, rate, steps)
 
     def bills(self) -> Result:
-        """Every bill of the month that ended last, from quarter-hours."""
-        self._told("Filling quarter-hours.")
+        """Every bill of the month that ended last, from what metering makes of usage."""
+        self._told("Filling quarter-hours, hours, days and months.")
         run = runs.open_run(self.connection, "bench")
-        self.connection.execute(SQL["fill_quarter_hours"], {})
+        for name in ("fill_quarter_hours", "fill_hours", "fill_days", "fill_months"):
+            self.connection.execute(SQL[name], {})
         self.connection.execute(SQL["empty_queue"])
         self.connection.execute(SQL["vacuum"])
         self.connection.execute(SQL["queue_last_month"], {"run_id": run})
@@ -157,6 +158,8 @@ class Bench:
         made = one(self.connection, SQL["bills_made"])
         if (made["bills"], made["lines"]) != (self._teams, self._teams * self._meters):
             raise BillingError(f"{made['bills']:,} bills with {made['lines']:,} lines were made.", "This is a defect.")
+        if made["billed"] != made["used"]:
+            raise BillingError(f"Of {made['used']:,} used, {made['billed']:,} was billed.", "This is a defect.")
         what = f"{self._teams:,} teams × {self._meters} meters"
         return Result("all bills, from aggregates", what, seconds, "60 s", seconds <= 60, None, self._teams / seconds)
 

@@ -129,6 +129,33 @@ CROSS JOIN generate_series(
 ) AS moment
 WHERE teams.team_key LIKE 'rate-%%' AND meters.meter_key LIKE 'rate\_%%';
 
+-- name: fill_hours
+-- And what metering makes of them: hours,
+INSERT INTO marts.fct_usage_hourly (team_id, meter_id, hour_start, local_hour, dimensions, quantity, event_count)
+SELECT team_id, meter_id, date_bin('1 hour', bucket_start, '2000-01-01Z'), date_trunc('hour', bucket_start AT TIME ZONE 'UTC'), dimensions, sum(quantity), sum(event_count)
+FROM intermediate.int_usage_buckets WHERE recorded_to = 'infinity'
+GROUP BY 1, 2, 3, 4, 5
+ON CONFLICT (team_id, meter_id, hour_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
+
+-- name: fill_days
+-- days,
+INSERT INTO marts.fct_usage_daily (team_id, meter_id, day_start, local_day, dimensions, quantity, event_count)
+SELECT team_id, meter_id, date_bin('24 hours', hour_start, '2000-01-01Z'), date_trunc('day', local_hour), dimensions, sum(quantity), sum(event_count)
+FROM marts.fct_usage_hourly
+GROUP BY 1, 2, 3, 4, 5
+ON CONFLICT (team_id, meter_id, day_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
+
+-- name: fill_months
+-- and months. All teams of the bench are in UTC.
+INSERT INTO marts.fct_usage_monthly (team_id, meter_id, month_start, local_month, dimensions, quantity, event_count)
+SELECT team_id, meter_id, date_trunc('month', day_start, 'UTC'), date_trunc('month', local_day), dimensions, sum(quantity), sum(event_count)
+FROM marts.fct_usage_daily
+GROUP BY 1, 2, 3, 4, 5
+ON CONFLICT (team_id, meter_id, month_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
+
 -- name: queue_last_month
 -- Every bill of the month that ended last is to be made.
 INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)
@@ -142,11 +169,16 @@ DELETE FROM billing.periods_to_rate;
 
 -- name: vacuum
 -- As autovacuum leaves it.
-VACUUM ANALYZE intermediate.int_usage_buckets;
+VACUUM ANALYZE intermediate.int_usage_buckets, marts.fct_usage_hourly, marts.fct_usage_daily, marts.fct_usage_monthly,
+    marts.fct_rated_usage, marts.fct_bill_lines, marts.fct_stripe_usage;
 
 -- name: bills_made
--- The bills of the month that ended last, and their lines.
-SELECT count(DISTINCT team_id) AS bills, count(*) AS lines FROM marts.fct_bill_lines
+-- The bills of the month that ended last, their lines, and how much of the usage they bill.
+SELECT count(DISTINCT team_id) AS bills, count(*) AS lines, sum(quantity) AS billed,
+    (SELECT sum(quantity) FROM intermediate.int_usage_buckets
+     WHERE recorded_to = 'infinity' AND bucket_start < date_trunc('month', now(), 'UTC')
+         AND bucket_start >= date_trunc('month', now(), 'UTC') - interval '1 month') AS used
+FROM marts.fct_bill_lines
 WHERE period_end = date_trunc('month', now(), 'UTC');
 
 -- name: some_teams

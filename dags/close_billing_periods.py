@@ -24,8 +24,8 @@ with DAG(
     schedule="45 * * * *",
     catchup=False,
     max_active_runs=1,
-    # A metering run that is open closes within minutes.
-    default_args={**DEFAULTS, "retries": 4, "retry_delay": timedelta(minutes=1)},
+    # A metering run that is open closes within seconds, or minutes. It needs the pool to do so: nobody waits in it.
+    default_args={**DEFAULTS, "retries": 5, "retry_delay": timedelta(seconds=10)},
     tags=[Tag.BILLING.value],
 ):
 

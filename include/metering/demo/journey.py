@@ -55,6 +55,7 @@ def _travel(settings: Settings, source: Source, display: Display) -> tuple[Outco
             with display.stage("Airflow has read the DAGs"):
                 airflow.wait_parsed(*DAGS)
             _run(airflow, display, "aggregate_usage", "usage metered, rated and billed", delivered)
+            _let_finish(airflow, display, "aggregate_usage", delivered)
             expected = source.expected(datetime.now(UTC))
             _run(airflow, display, "close_billing_periods", "ended periods closed")
             _submit(connection, airflow, settings, display)
@@ -145,6 +146,13 @@ def _submit(connection: psycopg.Connection[DictRow], airflow: AirflowApi, settin
             display.say("The emulator's clock is put back to real time.")
     if not moments:
         _run(airflow, display, "submit_usage_to_stripe", "usage submitted to Stripe")
+
+
+def _let_finish(airflow: AirflowApi, display: Display, dag: str, since: datetime) -> None:
+    """Wait for the runs that Airflow has begun by itself: while usage is metered, no bill becomes final."""
+    while run := airflow.begun_since(dag, since):
+        display.say(f"Airflow runs {dag} by its schedule, too: waiting for that.")
+        airflow.wait(dag, run)
 
 
 def _run(airflow: AirflowApi, display: Display, dag: str, done: str, delivered: datetime | None = None) -> None:

@@ -132,7 +132,7 @@ def _refusal(catalog: Catalog, past: tuple[Effect, ...]) -> BillingError:
         if effect.kind == "price version":
             place = f"{catalog.place_of_version(effect.key, effect.version_from)}: the price {effect.key}"
         elif effect.kind == "plan terms":
-            place = f"the terms of the plan {effect.key}"
+            place = f"{catalog.place_of_terms(effect.key, effect.version_from)}: the terms of the plan {effect.key}"
         else:
             what = f"is on {effect.key}" if effect.kind == "subscription plan" else "ends"
             place = f"{catalog.place_of_team(effect.team_key)}: when {effect.team_key} {what}"
@@ -191,7 +191,7 @@ def _refuse_redefinitions(connection: psycopg.Connection[DictRow], catalog: Cata
     moved = connection.execute(SQL["teams_moved"], values).fetchone()
     if moved is not None:
         raise BillingError(
-            f"{catalog.place_of_team(moved['key'])}: the team has usage and bills by the hours and days of "
+            f"{catalog.place_of_team(moved['key'])}: the team has usage or bills by the hours and days of "
             f"{moved['time_zone']}, its zone so far.",
             "Leave its zone as it is. A team that moves is another one from then on: let its subscription end.",
         )

@@ -33,12 +33,15 @@ WHERE (plan.plan_key, meter.meter_key, known.currency::text, known.match, known.
 ORDER BY 1;
 
 -- name: teams_moved
--- Teams with billing periods whose zone is another in the file.
+-- Teams with billing periods or usage whose zone is another in the file: their hours and days have been made by the one so far.
 SELECT known.team_key AS key, known.time_zone
 FROM jsonb_to_recordset(%(teams)s) AS said (team text, time_zone text)
 JOIN billing.teams AS known ON known.team_key = said.team
 WHERE known.time_zone <> said.time_zone
-    AND EXISTS (SELECT FROM billing.billing_periods AS periods WHERE periods.team_id = known.team_id)
+    AND (
+        EXISTS (SELECT FROM billing.billing_periods AS periods WHERE periods.team_id = known.team_id)
+        OR EXISTS (SELECT FROM landing.event_keys AS keys WHERE keys.team_id = known.team_id)
+    )
 ORDER BY 1;
 
 -- name: add_meters

@@ -42,7 +42,7 @@ plan_stretches AS (
     FROM plan_versions
 ),
 changed_prices AS (
-    SELECT 'price version' AS kind, prices.price_key AS key, prices.plan_id, prices.currency, versions.team_id,
+    SELECT 'price version' AS kind, prices.price_key || coalesce(' of ' || teams.team_key, '') AS key, prices.plan_id, prices.currency, versions.team_id,
         versions.effective_from,
         coalesce((
             SELECT min(later.effective_from) FROM billing.price_versions AS later
@@ -51,6 +51,7 @@ changed_prices AS (
         ), 'infinity') AS effective_until
     FROM billing.price_versions AS versions
     JOIN billing.prices AS prices USING (price_id)
+    LEFT JOIN billing.teams AS teams ON teams.team_id = versions.team_id
     WHERE versions.recorded_at >= %(since)s
     UNION ALL
     SELECT 'plan terms', plans.plan_key, terms.plan_id, terms.currency, NULL, terms.effective_from,

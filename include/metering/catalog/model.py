@@ -267,14 +267,28 @@ class Catalog(Part):
         catalog._source = source
         return catalog
 
-    def place_of_version(self, price_key: str, effective_from: datetime) -> str:
-        """Where the version of a price stands, by file and line."""
+    def place_of_version(self, key: str, effective_from: datetime) -> str:
+        """Where the version of a price, or of a team's own (`standard/calls of acme`), stands, by file and line."""
+        price_key, _, owner = key.partition(" of ")
+        for number, team in enumerate(self.teams if owner else ()):
+            for position, own in enumerate(team.overrides if team.team == owner else ()):
+                for version, said in enumerate(own.versions if own.price == price_key else ()):
+                    if said.effective_from == effective_from:
+                        return self._place("teams", number, "overrides", position, "versions", version)
         for plan, price, version in self._versions():
             if self.plans[plan].prices[price].price == price_key:
                 found = self.plans[plan].prices[price].versions[version]
                 if found.effective_from == effective_from:
                     return self._place("plans", plan, "prices", price, "versions", version)
-        return price_key
+        return key
+
+    def place_of_terms(self, plan_key: str, effective_from: datetime) -> str:
+        """Where the terms of a plan since a moment stand, by file and line; of several currencies, the first."""
+        for number, plan in enumerate(self.plans):
+            for position, terms in enumerate(plan.terms if plan.plan == plan_key else ()):
+                if terms.effective_from == effective_from:
+                    return self._place("plans", number, "terms", position)
+        return plan_key
 
     def place_of_team(self, team_key: str) -> str:
         """Where a team stands, by file and line."""

@@ -103,10 +103,45 @@ def test_what_the_files_name_no_more_is_told_to_stay_in_force(connection: Connec
     assert changes.left_out == ("override acme of standard/search", "price standard/storage")
 
 
+def test_a_refusal_names_the_line_of_terms_and_of_a_teams_own_price(
+    connection: Connection, billed: Path, edit: Edit
+) -> None:
+    edit(
+        "    name: Standard\n",
+        "    name: Standard\n    terms:\n{terms}\n".format(
+            terms="      - {effective_from: 2025-01-01T00:00:00Z, currency: USD, minimum_amount: 50}"
+        ),
+    )
+    own = "overrides: [{price: standard/storage, versions: [{effective_from: 2025-01-01T00:00:00Z, model: per_unit,"
+    own += " charge_unit: GB-month, per_period_hour: true, tiers: [{unit_amount: 0.07}]}]}]"
+    edit("    name: Acme\n", f"    name: Acme\n    {own}\n")
+    refusal = catalog.apply(connection, Catalog.load(billed), dry_run=True).refusal
+    assert refusal is not None
+    lines = billed.read_text(encoding="utf-8").splitlines()
+    for text, place in (
+        ("minimum_amount: 50", "plans → standard → terms → 2025-01-01"),
+        ("unit_amount: 0.07", "teams → acme → overrides → standard/storage → versions"),
+    ):
+        number = 1 + next(index for index, line in enumerate(lines) if text in line)
+        assert f"prices.yaml, line {number}, {place}" in refusal.message
+
+
 def test_a_team_with_bills_keeps_the_zone_of_its_days(connection: Connection, billed: Path, edit: Edit) -> None:
     edit("Asia/Kathmandu\n", "Asia/Kolkata\n")
-    with pytest.raises(BillingError, match=r"prices\.yaml, line 32, teams → acme: the team has usage and bills by"):
+    with pytest.raises(BillingError, match=r"prices\.yaml, line 32, teams → acme: the team has usage or bills by"):
         catalog.apply(connection, Catalog.load(billed), dry_run=True)
+
+
+def test_a_team_with_usage_keeps_it_before_its_first_bill(connection: Connection, file: Path, edit: Edit) -> None:
+    catalog.apply(connection, Catalog.load(file))
+    edit("Asia/Kathmandu\n", "Asia/Kolkata\n")
+    assert catalog.apply(connection, Catalog.load(file), dry_run=True).of("team")
+    connection.execute(
+        "INSERT INTO landing.event_keys (team_id, key_digest, content_digest, occurred_at)"
+        " SELECT team_id, gen_random_uuid(), gen_random_uuid(), now() FROM billing.teams WHERE team_key = 'acme'"
+    )
+    with pytest.raises(BillingError, match="teams → acme: the team has usage or bills"):
+        catalog.apply(connection, Catalog.load(file), dry_run=True)
 
 
 def test_a_price_that_has_billed_is_not_rewritten_in_passing(connection: Connection, billed: Path, edit: Edit) -> None:

@@ -34,6 +34,11 @@
                 and fresh.decided_at is not distinct from current_version.decided_at
         );
 
+    {% if not many_buckets() -%}
+    -- By its key: a scan of a table that is small as yet would be repeated for each row, and this very statement makes it large.
+    set local enable_seqscan = off;
+    {%- endif %}
+
     insert into {{ target }} ({{ columns }})
     select {{ columns }}
     from {{ fresh }} as fresh

@@ -124,7 +124,7 @@ class Judge:
         unit, units = event.unit, listeners.units if named is None else (named.unit,)
         if unit is not None and unit not in units:
             what, expected = event.meter or name, " or ".join(sorted(units))
-            raise Rejected("unit_mismatch", "unit", f"The unit is {unit!r}; {what!r} is measured in {expected}.")
+            raise Rejected("unit_mismatch", "unit", f"The unit is {unit[:80]!r}; {what!r} is measured in {expected}.")
         said, moment = None, self.arrived
         if event.time is not None:
             said = moment = self._moment_of("time", event.time)
@@ -169,15 +169,17 @@ class Judge:
         if meter is not None:
             named = self.catalog.meters.get(meter)
             if named is None:
-                raise Rejected("unknown_meter", "meter", f"There is no meter {meter!r}.")
+                raise Rejected("unknown_meter", "meter", f"There is no meter {meter[:80]!r}.")
             if name not in (None, named.event):
-                message = f"The meter {meter!r} listens to {named.event!r}, not to {name!r}; name one of them."
+                message = (
+                    f"The meter {meter!r} listens to {named.event!r}, not to {(name or '')[:80]!r}; name one of them."
+                )
                 raise Rejected("meter_mismatch", "meter", message)
             return named.event, named
         if name is None:
             raise Rejected("missing_event", "event", "Neither an event nor a meter is named.")
         if name not in self.catalog.events:
-            raise Rejected("unknown_event", "event", f"No meter listens to the event {name!r}.")
+            raise Rejected("unknown_event", "event", f"No meter listens to the event {name[:80]!r}.")
         return name, None
 
     def _team(self, team: str | None) -> int:
@@ -189,7 +191,7 @@ class Judge:
             raise Rejected("missing_team", "team", "The event names no team, and the API key belongs to none.")
         team_id = self.catalog.teams.get(team)
         if team_id is None:
-            raise Rejected("unknown_team", "team", f"There is no team {team!r}.")
+            raise Rejected("unknown_team", "team", f"There is no team {team[:80]!r}.")
         return team_id
 
     def _amount(self, quantity: Decimal) -> Amount:

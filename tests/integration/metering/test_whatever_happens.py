@@ -90,6 +90,8 @@ class Story:
         starts = str((self.since + timedelta(days=self.chance.randrange(30))).date())
         subscription: dict[str, Any] = {"plans": [{"plan": f"p{number % 3}"}], "currency": "USD", "starts": starts}
         subscription["anchor_day"] = self.chance.choice([1, 15, 31])
+        if number == 1:
+            subscription["time_zone"] = "America/New_York"  # whose days are not the team's
         if number == len(ZONES) - 1:
             subscription["cycle"] = {"days": 10, "counted_from": date(2026, 1, 1)}
         return {"team": f"t{number}", "name": "t", "time_zone": ZONES[number], "subscription": subscription}

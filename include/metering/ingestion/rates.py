@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from metering.ingestion.replies import Refusal
 
 
+ONE = 1 - 1e-6
+"""An event, less what floats lose: whoever waits as long as was said comes in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """How much one key may send."""
@@ -42,11 +46,11 @@ class Bucket:
     @property
     def empty(self) -> bool:
         """Whether nobody may come in now."""
-        return self._fill() < 1
+        return self._fill() < ONE
 
     def enter(self) -> None:
         """Take one; raises `Refusal` (429, with the seconds to wait) where less is left."""
-        if self._fill() < 1:
+        if self._fill() < ONE:
             seconds = max(1, math.ceil((1 - self._left) / self.rate.per_second))
             message = (
                 f"The API key may send {self.rate.per_second:g} events a second, {self.rate.burst} at once. "

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from metering.ingestion.replies import Refusal
 
-
 ONE = 1 - 1e-6
 """An event, less what floats lose: whoever waits as long as was said comes in."""
 

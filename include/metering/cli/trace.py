@@ -72,6 +72,8 @@ def trace(
         for window in meter.stripe:
             span = f"{window.start:%Y-%m-%d %H:%M}Z to {window.end:%Y-%m-%d %H:%M}Z"
             what = f"{span}: target {window.target:f}, accepted {window.accepted:f}"
+            if window.due != window.target:
+                what += f"; {window.due - window.target:f} is planned by the next submission"
             rows.append(("ledger", _at(window.target_at), what))
             if window.held:
                 rows.append(("held", "", window.held))

@@ -108,6 +108,8 @@ class StripeWindow(msgspec.Struct):
 
     start: datetime
     end: datetime
+    due: Decimal
+    """What has been rated; what is not in the target yet is planned by the next submission."""
     target: Decimal
     target_at: datetime | None
     """When that became what Stripe should have."""
@@ -242,6 +244,7 @@ def _stripe(rows: list[dict[str, Any]]) -> list[StripeWindow]:
             StripeWindow(
                 row["window_start"],
                 row["window_end"],
+                row["due"],
                 row["target"],
                 row["target_at"],
                 row["accepted"],
@@ -273,8 +276,9 @@ def _reached(
         return "landed"
     if not any(rating.bill_lines for rating in rated):
         return "metered"
-    current = [window for window in stripe if window.target == window.accepted + window.on_its_way != 0]
-    if not current:
+    # A window may have been submitted before: usage that came to it since waits for the next submission.
+    current = [window for window in stripe if window.due == window.target == window.accepted + window.on_its_way != 0]
+    if not current or any(window.due != window.target for window in stripe):
         return "rated"
     states = {submission.state for window in current for submission in window.submissions} - {"cancelled", "rejected"}
     return "confirmed" if states == {"confirmed"} else "submitted"

@@ -111,12 +111,13 @@ ORDER BY lines.period_start;
 -- The window in which Stripe gets the quarter-hour, and each submission of it.
 SELECT
     windows.window_start, windows.window_end, trim_scale(windows.target_quantity) AS target, targets.recorded_at AS target_at,
-    trim_scale(windows.ledger_quantity) AS accepted, trim_scale(windows.open_quantity) AS on_its_way,
+    trim_scale(coalesce(usage.quantity, 0)) AS due, trim_scale(windows.ledger_quantity) AS accepted, trim_scale(windows.open_quantity) AS on_its_way,
     windows.held_code, windows.held_reason,
     submissions.sequence, submissions.identifier, trim_scale(submissions.quantity) AS quantity, submissions.state,
     submissions.created_at, submissions.accepted_at, submissions.confirmed_at, submissions.error_message
 FROM billing.stripe_window_states AS windows
 LEFT JOIN billing.stripe_submissions AS submissions USING (team_id, meter_id, window_start, window_end, dimensions)
+LEFT JOIN marts.fct_stripe_usage AS usage USING (team_id, meter_id, window_start, window_end, dimensions)
 LEFT JOIN LATERAL (
     SELECT max(target.recorded_at) AS recorded_at FROM billing.stripe_targets AS target
     WHERE (target.team_id, target.meter_id, target.window_start, target.window_end, target.dimensions)

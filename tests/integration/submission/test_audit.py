@@ -17,6 +17,8 @@ from metering import submission
 from metering.cli.app import app
 from metering.database import connect
 from metering.errors import BillingError
+from metering.reading.teams import Team
+from metering.reading.trace import trace
 from metering.settings import Settings
 from metering.submission import client
 from metering.submission.audit import Audit, audit
@@ -100,3 +102,11 @@ def test_a_period_is_proved_with_both_sides_evidence_and_what_nothing_explains_f
         csv.DictReader(io.StringIO(CliRunner().invoke(app, ["audit", "acme", PERIOD, "--format", "csv"]).stdout))
     )
     assert [(row["meter"], row["quantity"], row["state"]) for row in rows] == [("calls", "7.5", "confirmed")]
+
+    # More usage of a day that Stripe was told of: it is rated, and what Stripe has confirmed is not it.
+    assert trace(house.connection, Team(house.teams["acme"], "acme"), "one").meters[0].reached == "confirmed"
+    house.event("acme", "three", "call", f"{TODAY:%Y-%m-%d}T00:00:03Z", "2")
+    house.aggregate()
+    (meter,) = trace(house.connection, Team(house.teams["acme"], "acme"), "three").meters
+    (window,) = meter.stripe
+    assert (meter.reached, window.due, window.target) == ("rated", Decimal("9.5"), Decimal("7.5"))

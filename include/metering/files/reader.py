@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
 
 from metering.errors import BillingError
 from metering.files import access_log
@@ -20,17 +17,14 @@ from metering.files.content import Content, Damaged
 from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
 from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
-from metering.ingestion import repeats
-from metering.ingestion.body import decode_event
-from metering.ingestion.events import Event, Malformed, Plain
+from metering.ingestion.body import decode_event, plain_lines
+from metering.ingestion.events import Event, Malformed
 from metering.ingestion.written import Written
 
 if TYPE_CHECKING:
     from metering.files.parquet import ParquetContent
 
 Kind = Literal["csv", "jsonl", "access_log", "parquet"]
-
-_line_plains = msgspec.json.Decoder(Plain, float_hook=Decimal).decode_lines
 
 
 @dataclass
@@ -100,15 +94,7 @@ def _whole_events(piece: Piece) -> Batch:
         lines = lines_of(piece.content, piece.first)
         return [Record(line.number, {}, line.text) for line in lines if line.text.strip()]
 
-    plain: list[Plain] | None = None
-    try:
-        plain = _line_plains(piece.content)
-        if not repeats.none_among(piece.content, plain, lines=True):
-            plain = None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        plain = None
-    if plain is not None and len(plain) != sum(1 for line in piece.content.split(b"\n") if line.strip()):
-        plain = None
+    plain = plain_lines(piece.content)
     escapes = b"\\" in piece.content
     return Batch(
         None if plain is None else Written.of(plain),

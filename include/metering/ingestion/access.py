@@ -64,9 +64,7 @@ class Door:
             message = "The API key is not known, or has been revoked."
             raise Refusal(401, "invalid_api_key", message, headers=_CHALLENGE)
         if scope not in access.scopes:
-            message = (
-                f"The API key lacks the scope {scope!r}: make one with `./billing keys create --scope {scope}`."
-            )
+            message = f"The API key lacks the scope {scope!r}: make one with `./billing keys create --scope {scope}`."
             raise Refusal(403, "missing_scope", message)
         if access.bucket is not None:
             access.bucket.enter()

@@ -219,7 +219,7 @@ class Landing:
                 "teams": binary.integer_array(binary.numbers([team_id for team_id, _ in held])),
                 "digests": binary.uuid_array(binary.digests([known for _, known in held])),
                 "reasons": [reject.reason for reject, _, _ in held.values()],
-                "fields": [reject.field for reject, _, _ in held.values()],
+                "fields": [reject.field and _storable(reject.field) for reject, _, _ in held.values()],
                 "messages": [_storable(reject.message) for reject, _, _ in held.values()],
                 "lines": [line for _, _, line in held.values()],
                 "payloads": [_storable(payload) for _, payload, _ in held.values()],

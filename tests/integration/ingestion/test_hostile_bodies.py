@@ -123,6 +123,7 @@ def test_a_field_of_the_wrong_type_is_told_for_each_event(
     wrong = [True, [], [1], {}, {"a": {}}, 5, "\ud800", "a\u0000b", "x" * 300_000]
     events = [{**GOOD, "idempotency_key": f"k{n}-{m}", f: v} for n, f in enumerate(GOOD) for m, v in enumerate(wrong)]
     events += [{**GOOD, "properties": {"a": value}} for value in ([], {}, [{}])]
+    events += [{**GOOD, "properties": {"a\0": "1"}}, {**GOOD, "a\0": 1}]
     events += [5, None, "event", [], [[]], {}, {"": 1}]
     reply = track(service, api_key, json.dumps(events).encode()).json()
     assert len(reply["events"]) == len(events)

@@ -97,3 +97,20 @@ def test_numbers_never_pass_through_a_float() -> None:
     assert isinstance(event, Event)
     assert str(event.quantity) == "0.30000000000000000001"
     assert str(event.properties["a"]) == "12345678901234567890.5"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"event":"a"}{"event":"b"}\n{"event":"c"\n}',
+        b'{"event":"a"}{"event":"b"}\n',
+        b'{"event":\n"a"}{"event":"b"}',
+    ],
+)
+def test_a_line_is_one_event_or_none(text: bytes) -> None:
+    """Each line is accounted for by its own number, whatever its neighbours hold."""
+    body = Body.parse(text, lines=True)
+    lines = [line for line in text.split(b"\n") if line]
+    assert body.plain is None and len(body) == len(lines)
+    assert [body.payload(index) for index in range(len(body))] == [line.decode() for line in lines]
+    assert all(isinstance(event, Malformed) for event in body.events)

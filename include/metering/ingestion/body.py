@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
 
 from metering.ingestion import repeats
 from metering.ingestion.events import Event, Malformed, Plain, Unreadable
+from metering.ingestion.numbers import number
 from metering.ingestion.splitting import split_list
 from metering.ingestion.written import Written
 
@@ -29,10 +29,10 @@ MAX_LINES = 100_000
 MAX_BYTES = 32 * 1024 * 1024
 """Of a body, compressed or not."""
 
-_one_event = msgspec.json.Decoder(Event, float_hook=Decimal).decode
-_one_plain = msgspec.json.Decoder(Plain, float_hook=Decimal).decode
-_line_plains = msgspec.json.Decoder(Plain, float_hook=Decimal).decode_lines
-_many_plains = msgspec.json.Decoder(list[Plain], float_hook=Decimal).decode
+_one_event = msgspec.json.Decoder(Event, float_hook=number).decode
+_one_plain = msgspec.json.Decoder(Plain, float_hook=number).decode
+_line_plains = msgspec.json.Decoder(Plain, float_hook=number).decode_lines
+_many_plains = msgspec.json.Decoder(list[Plain], float_hook=number).decode
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_any_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_any_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
 
 _AT_BYTE = re.compile(r" ?\(byte (\d+)\)")
 _AT_FIELD = re.compile(r" - at (?:key in )?`\$\.?(?P<path>[^`]*)`")

@@ -28,6 +28,7 @@ import msgspec
 from metering.ingestion import repeats
 from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, unreadable
 from metering.ingestion.events import ONE, Event, Malformed, Unreadable
+from metering.ingestion.numbers import number
 from metering.ingestion.splitting import split_list
 
 VERSION = "1.0"
@@ -64,9 +65,9 @@ class CloudEvent(msgspec.Struct, gc=False):
     data_base64: str | None = None
 
 
-_one = msgspec.json.Decoder(CloudEvent, float_hook=Decimal).decode
-_many = msgspec.json.Decoder(list[CloudEvent], float_hook=Decimal).decode
-_usage = msgspec.json.Decoder(Usage, float_hook=Decimal).decode
+_one = msgspec.json.Decoder(CloudEvent, float_hook=number).decode
+_many = msgspec.json.Decoder(list[CloudEvent], float_hook=number).decode
+_usage = msgspec.json.Decoder(Usage, float_hook=number).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

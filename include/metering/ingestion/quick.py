@@ -19,6 +19,7 @@ from metering.ingestion import binary, repeats, times
 from metering.ingestion.events import MAX_KEY, Rejected, derived_key, plain_decimal, to_json
 from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount, Form, Memory, Naming, Properties
+from metering.ingestion.numbers import number
 from metering.ingestion.written import Written
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ AT_ONCE = 16
 
 _MOST = 10**26
 _NUMBER = re.compile(r"-?\d{1,26}(\.\d{1,12})?", re.ASCII)
-_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
 _NO_SUBJECT = ",null]"
 
 

@@ -135,6 +135,24 @@ def test_a_field_of_the_wrong_type_is_told_for_each_event(
     assert accepted <= allowed | {"True", "5"}, accepted
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_number_beyond_all_numbers_is_quarantined_and_its_neighbours_count(
+    service: Running, api_key: str, connection: Connection, lines: bool
+) -> None:
+    beyond = "1e99999999999999999999"
+    events = [
+        json.dumps({**GOOD, "idempotency_key": "good"}),
+        json.dumps({**GOOD, "idempotency_key": "amount", "quantity": 0}).replace(
+            '"quantity": 0', f'"quantity": {beyond}'
+        ),
+        json.dumps({**GOOD, "idempotency_key": "property", "properties": {"n": 0}}).replace('"n": 0', f'"n": {beyond}'),
+    ]
+    body = "\n".join(events) if lines else f"[{','.join(events)}]"
+    reply = track(service, api_key, body.encode(), content_type="application/x-ndjson" if lines else "application/json")
+    assert [one["status"] for one in reply.json()["events"]] == ["accepted", "quarantined", "quarantined"]
+    assert {row["event_key"] for row in landed(connection)} == {"good"}
+
+
 @pytest.mark.parametrize("text", SQL)
 def test_sql_in_every_string_is_only_text(service: Running, api_key: str, connection: Connection, text: str) -> None:
     stored = {**GOOD, "idempotency_key": text, "subject": text, "properties": {text: text, "n": 1}}

@@ -20,7 +20,7 @@ ANNOUNCING = frozenset((
     "commitment", "overage", "amount", "minimum", "maximum", "charge", "trueup", "highest", "fixed", "many",
     "multi", "price", "discount", "graduated", "volume", "package", "percentage", "standard", "multiplier",
     "dynamic", "capacity", "flat", "fee", "model", "true", "up", "matrix",
-    "prorated", "proration", "with", "and",
+    "prorated", "proration", "with", "and", "stairstep",
 ))  # fmt: skip
 _UP = ("up", "ceil", "ceiling", "round_up")
 _DOWN = ("down", "floor", "round_down", "truncate")
@@ -53,6 +53,8 @@ def base_model(words: Words, said: Said, tiers: Sequence[Mapping[str, Any]]) -> 
     for word in ("capacity", "graduated", "volume", "package"):
         if word in words:
             return word
+    if "stairstep" in words:
+        return "volume"  # the amount of the step that usage reaches
     if "multiplier" in words or "dynamic" in words:
         return "dynamic"
     if "standard" in words or said.has("unit_price", "default_unit_price"):

@@ -139,6 +139,8 @@ def _event_values(said: Said, usage: Decimal, version: Mapping[str, Any]) -> lis
         return [number(value) for value in values]
     if not {"free_events", "free_amount", "minimum_per_event", "maximum_per_event", "fixed_per_event"} & set(version):
         return None
+    if running and not usage:
+        return []  # a running total of no usage is of nothing
     totals = [number(value) for value in running or []]
     found = [total - before for total, before in zip(totals, [ZERO, *totals], strict=False)]
     rest = usage - (totals[-1] if totals else ZERO)

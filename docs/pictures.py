@@ -117,6 +117,22 @@ class Airflow:
         dialog.get_by_text("All Runs", exact=True).click()
         self.take("backfill")
 
+    def reconciliation(self) -> None:
+        """The Billing page of the UI."""
+        self.open("/plugin/billing", height=620)
+        self.page.frame_locator("iframe").get_by_role("heading", name="Reconciliation").wait_for()
+        self.take("reconciliation")
+
+    def events(self) -> None:
+        """The events under a line of a bill."""
+        self.open("/plugin/billing", height=620)
+        pages = self.page.frame_locator("iframe")
+        pages.get_by_role("link", name="acme").first.click()
+        pages.locator("tr", has_text="finalized").get_by_role("link").nth(1).click()
+        pages.locator("a[href*='events']").first.click()
+        pages.get_by_role("heading", name="Events").wait_for()
+        self.take("events")
+
     def _form(self, wanted: str, height: int) -> None:
         self.open(f"/dags/{DAG}", height=height)
         self.page.get_by_label("Trigger Dag").click()
@@ -181,7 +197,8 @@ def main() -> None:
         if not names or set(names) - set(pictures):
             ui = Airflow(browser, settings)
             pictures |= {
-                picture.__name__: picture for picture in (ui.dags, ui.run, ui.dag_docs, ui.trigger, ui.backfill)
+                picture.__name__: picture
+                for picture in (ui.dags, ui.run, ui.dag_docs, ui.trigger, ui.backfill, ui.reconciliation, ui.events)
             }
         for name in names or pictures:
             pictures[name]()

@@ -89,8 +89,8 @@ def explain(
             "prices": prices, "already": already, "after_time": after_time, "after_key": after_key,
             "limit": limit + 1, "over": bounds[0], "up_to": bounds[1],
         }  # fmt: skip
-        rows = database.rows(connection, SQL["added" if found["adds_up"] else "decided"], **asking)
-        page = rows[:limit]
+        found_events = database.rows(connection, SQL["added" if found["adds_up"] else "decided"], **asking)
+        page = found_events[:limit]
         keys = {
             row["key_digest"]: row["event_key"]
             for row in database.rows(
@@ -107,7 +107,7 @@ def explain(
             )
             for row in page
         ],
-        next=_token(page[-1]) if len(rows) > limit else None,
+        next=_token(page[-1]) if len(found_events) > limit else None,
     )  # fmt: skip
 
 
@@ -118,6 +118,19 @@ def explain_all(connection: Connection, line: str, **asked: Any) -> Iterator[Pag
     while page.next:
         page = explain(connection, line, **{**asked, "after": page.next, "as_of": page.as_of})
         yield page
+
+
+COLUMNS = ("occurred_at", "recorded_at", "key", "value", "counts", "running", "dimensions")
+"""Of the events of a page as CSV."""
+
+
+def rows(page: Page) -> Iterator[tuple[Any, ...]]:
+    """The events of a page, each as a row of `COLUMNS`; moments in ISO 8601, dimensions in JSON."""
+    for event in page.events:
+        yield (
+            event.occurred_at.isoformat(), event.recorded_at.isoformat(), event.key, event.value,
+            event.counts, event.running, msgspec.json.encode(event.dimensions).decode(),
+        )  # fmt: skip
 
 
 def split(line: str) -> tuple[str, str, str]:

@@ -50,17 +50,13 @@ def explain(
     with database.connect(application="billing-explain") as connection:
         if format is Format.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(("occurred_at", "recorded_at", "key", "value", "counts", "running", "dimensions"))
+            writer.writerow(lineage.COLUMNS)
             pages = lineage.explain_all(
                 connection, line, subscription=subscription, tier=tier, limit=10_000, after=after,
                 as_of=moments.given(as_of),
             )  # fmt: skip
             for page in pages:
-                for event in page.events:
-                    writer.writerow((
-                        event.occurred_at.isoformat(), event.recorded_at.isoformat(), event.key, event.value,
-                        event.counts, event.running, msgspec.json.encode(event.dimensions).decode(),
-                    ))  # fmt: skip
+                writer.writerows(lineage.rows(page))
             return
         page = lineage.explain(
             connection, line, subscription=subscription, tier=tier, limit=limit, after=after, as_of=moments.given(as_of)

@@ -81,7 +81,7 @@
             when 'unique_count' then (max(deciding))[4]::numeric
             else coalesce(sum(metered_value), 0)
         end
-    )::numeric(38, 12) as quantity,
+    )::numeric(100, 12) as quantity,
     -- A change of level counts from its instant: change by change times the seconds that had passed of the quarter-hour.
     (sum(metered_value * extract(epoch from occurred_at - bucket_start)) filter (where aggregation = 'weighted_sum'))::numeric(50, 18)
         as passed_quantity_seconds,

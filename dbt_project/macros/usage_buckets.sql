@@ -4,18 +4,34 @@
 {%- endmacro %}
 
 {#-
+    What a meter counts of one event is at most this, so that no sum of them outgrows the 88 digits that sums have. Landing asks for
+    it too: `MOST` in metering.ingestion.events.
+-#}
+{% macro most_of_an_event() -%}
+    100000000000000000000
+{%- endmacro %}
+
+{#-
     The number that a meter takes from an event; none for those that only tell events or values apart. None either where the
-    property is no number: landing asks that of the meters there are, so the event came before this meter, and must not stop all
-    others from being metered.
+    property is no number, or too large: landing asks that of the meters there are, so the event came before this meter. The gate on
+    arrivals holds its team; it must not stop all others from being metered.
 -#}
 {% macro meter_value(events, meters) -%}
     case
         when {{ meters }}.aggregation in ('count', 'unique_count') then null
-        when {{ meters }}.value_property is null then {{ events }}.quantity
+        when {{ meters }}.value_property is null
+            then case
+                when abs({{ events }}.quantity * {{ meters }}.multiplier) <= {{ most_of_an_event() }}
+                    then {{ events }}.quantity * {{ meters }}.multiplier
+            end
         when {{ events }}.properties ->> {{ meters }}.value_property
             ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$'
-            then ({{ events }}.properties ->> {{ meters }}.value_property)::numeric
-    end * {{ meters }}.multiplier
+            then case
+                when abs(({{ events }}.properties ->> {{ meters }}.value_property)::numeric * {{ meters }}.multiplier)
+                        <= {{ most_of_an_event() }}
+                    then ({{ events }}.properties ->> {{ meters }}.value_property)::numeric * {{ meters }}.multiplier
+            end
+    end
 {%- endmacro %}
 
 {#-

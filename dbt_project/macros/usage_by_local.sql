@@ -282,7 +282,7 @@ select
     {{ unit }}_start::timestamptz as {{ unit }}_start,
     ({{ unit }}_start at time zone time_zone)::timestamp as local_{{ unit }},
     dimensions,
-    ({{ rounded_quantity(finished('aggregation', 'usage_combined'), 'usage_combined') }})::numeric(38, 12) as quantity,
+    ({{ rounded_quantity(finished('aggregation', 'usage_combined'), 'usage_combined') }})::numeric(100, 12) as quantity,
     sum(event_count)::bigint as event_count
 from usage_combined
 group by team_id, meter_id, {{ unit }}_start, time_zone, dimensions, aggregation, rounding, precision
@@ -294,7 +294,7 @@ select
     usage_added.{{ unit }}_start,
     (usage_added.{{ unit }}_start at time zone usage_added.time_zone)::timestamp,
     usage_added.dimensions,
-    usage_added.quantity::numeric(38, 12),
+    usage_added.quantity::numeric(100, 12),
     usage_added.event_count::bigint
 from usage_added
 {%- if at_once and is_incremental() %}
@@ -311,7 +311,7 @@ select
     window_start,
     (window_start at time zone time_zone)::timestamp,
     dimensions,
-    ({{ rounded_quantity('usage_levelled.quantity', 'usage_levelled') }})::numeric(38, 12),
+    ({{ rounded_quantity('usage_levelled.quantity', 'usage_levelled') }})::numeric(100, 12),
     event_count::bigint
 from usage_levelled
 {%- endmacro %}

@@ -40,7 +40,7 @@ select
     dimensions,
     member,
     event_count,
-    quantity::numeric(38, 12) as quantity,
+    quantity::numeric(100, 12) as quantity,
     passed_quantity_seconds::numeric(50, 18) as passed_quantity_seconds,
     decided_at
 from {{ unmetered_rows('unmetered') }}

@@ -270,7 +270,9 @@ class Mapping(Part):
                     },
                 )
             except Wrong as wrong:
-                return Malformed(*wrong.args)
+                malformed = Malformed(*wrong.args)
+                malformed.team = self.team.of(row)
+                return malformed
 
         return read
 

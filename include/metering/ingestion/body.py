@@ -14,7 +14,7 @@ import msgspec
 
 from metering.ingestion import repeats
 from metering.ingestion.events import Event, Malformed, Plain, Unreadable
-from metering.ingestion.numbers import number
+from metering.ingestion.numbers import Quantity, number, quantity
 from metering.ingestion.splitting import split_list
 from metering.ingestion.written import Written
 
@@ -29,7 +29,14 @@ MAX_LINES = 100_000
 MAX_BYTES = 32 * 1024 * 1024
 """Of a body, compressed or not."""
 
-_one_event = msgspec.json.Decoder(Event, float_hook=number).decode
+
+class _Sent(Event, forbid_unknown_fields=True, gc=False):
+    """An event as JSON says it."""
+
+    quantity: Quantity = Quantity(1)
+
+
+_one_event = msgspec.json.Decoder(_Sent, float_hook=number, dec_hook=quantity).decode
 _one_plain = msgspec.json.Decoder(Plain, float_hook=number).decode
 _line_plains = msgspec.json.Decoder(Plain, float_hook=number).decode_lines
 _many_plains = msgspec.json.Decoder(list[Plain], float_hook=number).decode
@@ -39,6 +46,11 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     events: msgspec.Raw
 
 
+class _Team(msgspec.Struct):
+    team: str | None = None
+
+
+_only_team = msgspec.json.Decoder(_Team).decode
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
@@ -152,6 +164,13 @@ def plain_lines(text: bytes) -> list[Plain] | None:
 
 def decode_event(text: bytes) -> Event | Malformed:
     """Decode one event; what is wrong with it is told by a code, a field and a sentence."""
+    found = _decode_event(text)
+    if isinstance(found, Malformed) and found.field != "team":
+        found.team = team_of(text)
+    return found
+
+
+def _decode_event(text: bytes) -> Event | Malformed:
     try:
         event = _one_event(text)
         twice = repeats.first(text)
@@ -178,6 +197,14 @@ def decode_object(text: bytes, *, last: bool = False) -> dict[str, Any] | Malfor
         return Malformed("invalid_encoding", None, "The line is not UTF-8.")
     except (RecursionError, msgspec.DecodeError) as error:
         return Malformed("invalid_json", None, f"The line is not JSON: {_sentence(error)}")
+
+
+def team_of(text: bytes) -> str | None:
+    """The team that an object names which is wrong in another way."""
+    try:
+        return _only_team(text).team
+    except Broken:
+        return None
 
 
 def said_twice(field: str) -> Malformed:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import DictRow
 
 from metering import database, statements
+from metering.ingestion.events import MOST
 from metering.ingestion.memory import Memory
 
 SQL = statements.beside(__file__, "catalog")
@@ -31,6 +33,8 @@ class Meter:
     allow_negative: bool
     filters: dict[str, list[str]]
     """The event counts for this meter only if each of these properties has one of its values."""
+    most: Decimal = MOST
+    """What it counts of one event may be at most this, before its multiplier."""
 
     def listens(self, properties: dict[str, Any]) -> bool:
         """Whether an event with these properties counts for this meter."""
@@ -55,6 +59,8 @@ class Listeners:
     quantity_may_be_negative: bool
     by_property: tuple[Meter, ...]
     """Those that take their value from a property and need a number there, or need it to be there."""
+    most: Decimal = MOST
+    """A quantity up to this is not too large for any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,12 @@ class Catalog:
     loaded_at: float = field(default_factory=time.monotonic)
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
     """What was found out about events under this catalog."""
+    multiplies: bool = field(init=False, compare=False)
+    """Whether a quantity that is not too large by itself may be too large for a meter that multiplies it."""
+
+    def __post_init__(self) -> None:
+        """Look once at what is asked for each event."""
+        object.__setattr__(self, "multiplies", any(each.most < MOST for each in self.events.values()))
 
     @property
     def age(self) -> float:
@@ -102,6 +114,7 @@ def _meter(row: dict[str, Any]) -> Meter:
         numeric=row["aggregation"] not in ("count", "unique_count"),
         allow_negative=row["allow_negative"],
         filters={name: [as_text(value) or "" for value in values] for name, values in row["filters"].items()},
+        most=min(MOST, MOST / abs(Decimal(row["multiplier"]))),
     )
 
 
@@ -118,4 +131,5 @@ def _listeners(found: list[tuple[Named, str]]) -> Listeners:
             for named, aggregation in found
             if named.meter.value_property is not None and aggregation != "count"
         ),
+        most=min((meter.most for meter in takes_quantity), default=MOST),
     )

@@ -6,7 +6,8 @@ SELECT team_key, team_id FROM billing.teams;
 
 -- name: meters
 -- What listens to which event, and what it asks of it.
-SELECT meter_key, event_name, unit, aggregation, value_property, allow_negative, filters
+SELECT meter_key, event_name, unit, aggregation, value_property, allow_negative, filters,
+    coalesce(parameters ->> 'multiplier', '1') AS multiplier
 FROM billing.meters
 ORDER BY meter_id;
 

@@ -19,16 +19,15 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from metering.ingestion import repeats
-from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, unreadable
-from metering.ingestion.events import ONE, Event, Malformed, Unreadable
-from metering.ingestion.numbers import number
+from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, team_of, unreadable
+from metering.ingestion.events import Event, Malformed, Unreadable
+from metering.ingestion.numbers import Quantity, number, quantity
 from metering.ingestion.splitting import split_list
 
 VERSION = "1.0"
@@ -41,12 +40,15 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
 
 
+_ONE = Quantity(1)
+
+
 class Usage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The data of a CloudEvent."""
 
     team: str | None = None
     meter: str | None = None
-    quantity: Decimal = ONE
+    quantity: Quantity = _ONE
     unit: str | None = None
     properties: dict[str, Any] = {}
 
@@ -65,9 +67,15 @@ class CloudEvent(msgspec.Struct, gc=False):
     data_base64: str | None = None
 
 
-_one = msgspec.json.Decoder(CloudEvent, float_hook=number).decode
-_many = msgspec.json.Decoder(list[CloudEvent], float_hook=number).decode
-_usage = msgspec.json.Decoder(Usage, float_hook=number).decode
+class _Data(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+
+
+_only_data = msgspec.json.Decoder(_Data).decode
+_one = msgspec.json.Decoder(CloudEvent, float_hook=number, dec_hook=quantity).decode
+_many = msgspec.json.Decoder(list[CloudEvent], float_hook=number, dec_hook=quantity).decode
+_usage = msgspec.json.Decoder(Usage, float_hook=number, dec_hook=quantity).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -110,7 +118,9 @@ def batch(body: bytes) -> CloudEvents:
     try:
         events = bounded(_many(body))
         if repeats.first(body) is None:
-            return CloudEvents([_event(event) for event in events], body, many=True)
+            found = [_event(event) for event in events]
+            if not any(isinstance(event, Malformed) for event in found):
+                return CloudEvents(found, body, many=True)
     except _NOT_JSON:
         pass  # then one by one
     return CloudEvents([decode(event) for event in split_list(body, MAX_EVENTS)], body, many=True)
@@ -148,6 +158,24 @@ def binary(headers: Iterable[tuple[bytes, bytes]], content_type: str | None, bod
 
 def decode(text: bytes) -> Event | Malformed:
     """Decode one CloudEvent in JSON; what is wrong with it is told by a code, a field and a sentence."""
+    found = _decode(text)
+    if isinstance(found, Malformed):
+        found.team = _team(text)
+    return found
+
+
+def _team(text: bytes) -> str | None:
+    """The team that the data of a CloudEvent names which is wrong in another way."""
+    try:
+        said = _only_data(text)
+        if said.data_base64 is not None:
+            return team_of(base64.b64decode(said.data_base64, validate=True))
+        return team_of(bytes(said.data)) if said.data else None
+    except (*_NOT_JSON, ValueError):
+        return None
+
+
+def _decode(text: bytes) -> Event | Malformed:
     try:
         event, twice = _one(text), repeats.first(text)
         return _event(event) if twice is None else said_twice(twice)

@@ -18,6 +18,9 @@ MAX_KEY = 255
 
 _WIDE = Context(prec=1100)
 _WHOLE_DIGITS, _FRACTION_DIGITS = 26, 12  # of the column numeric(38, 12)
+MOST = Decimal(10) ** 20
+"""What a meter counts of one event is at most this, its multiplier included, so that no sum of them outgrows the 88
+digits that sums have. The dbt macro `most_of_an_event` says the same to metering."""
 ONE = Decimal(1)
 
 Verdict = Literal["accepted", "duplicate", "quarantined"]
@@ -74,6 +77,8 @@ class Malformed(msgspec.Struct, gc=False):
     reason: str
     field: str | None
     message: str
+    team: str | None = None
+    """Whose it is, where that could be read."""
 
 
 class Origin(Protocol):
@@ -185,7 +190,8 @@ to_json = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 def plain_decimal(value: Decimal) -> str:
     """Write a decimal in its one canonical way (1, 1.0 and 1.00 are "1"); raise ValueError where it does not fit.
 
-    What fits: finite, at most 26 digits before and 12 after the point. Nothing is ever rounded.
+    What fits: finite, at most 26 digits before and 12 after the point. Nothing is ever rounded. What a meter counts may
+    be at most its `most`, besides.
     """
     text = str(value)
     if len(text) <= _WHOLE_DIGITS and text.isdigit():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from metering.ingestion import binary, repeats, times
-from metering.ingestion.events import MAX_KEY, Rejected, derived_key, plain_decimal, to_json
+from metering.ingestion.events import MAX_KEY, MOST, Rejected, derived_key, plain_decimal, to_json
 from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount, Form, Memory, Naming, Properties
 from metering.ingestion.numbers import number
@@ -30,8 +30,8 @@ CHUNK = 1_000
 AT_ONCE = 16
 """Fewer times than this are quicker read one by one."""
 
-_MOST = 10**26
-_NUMBER = re.compile(r"-?\d{1,26}(\.\d{1,12})?", re.ASCII)
+_MOST = int(MOST)
+_NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,12})?", re.ASCII)
 _object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
 _NO_SUBJECT = ",null]"
 
@@ -76,6 +76,9 @@ class _Found:
         if judge.catalog.memory.negatives:
             pairs = enumerate(zip(self._amounts, self._forms, strict=True))
             self._doubt(i for i, (amount, form) in pairs if _may_be_too_negative(amount, form))
+        if judge.catalog.multiplies:
+            pairs = enumerate(zip(self._amounts, self._forms, strict=True))
+            self._doubt(i for i, (amount, form) in pairs if _may_be_too_large(amount, form))
         self._moments, self._said = self._find_moments()
         self._check_texts(escapes)
 
@@ -193,6 +196,12 @@ def _sent(quantity: object) -> str | int | None:
 
 def _may_be_too_negative(amount: Amount | None, form: Form | None) -> bool:
     return amount is not None and amount.text[0] == "-" and (form is None or not form.may_be_negative)
+
+
+def _may_be_too_large(amount: Amount | None, form: Form | None) -> bool:
+    if amount is None or form is None or form.listeners.most == MOST:
+        return False
+    return abs(Decimal(amount.text)) > form.listeners.most
 
 
 def _form(judge: Judge, event: str | None, meter: str | None, unit: str | None) -> Form | None:

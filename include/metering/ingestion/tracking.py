@@ -163,7 +163,7 @@ EVENT: dict[str, Any] = {
         "quantity": {
             "type": ["string", "number"],
             "default": "1",
-            "description": "A decimal, up to 26 digits before and 12 after the point. Never rounded.",
+            "description": "A decimal, at most 10^20, with up to 12 digits after the point. Never rounded.",
         },
         "unit": {"type": ["string", "null"], "description": "If given, it must be the unit of a meter that listens."},
         "idempotency_key": {

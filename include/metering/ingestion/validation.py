@@ -1,10 +1,10 @@
 """Checks of an event before it counts. Each failure has a stable code, the field at fault, and a sentence.
 
 The codes: missing_team, unknown_team, foreign_team, missing_event, unknown_event, unknown_meter, meter_mismatch,
-filtered_out, invalid_quantity, negative_quantity, unit_mismatch, missing_time, invalid_time, time_too_far_ahead,
-time_too_old, invalid_key, key_too_long, invalid_subject, invalid_properties, missing_value_property,
-invalid_value_property; and from decoding: invalid_json, invalid_encoding, unknown_field, repeated_field,
-invalid_<field>. Landing adds conflict, archived_month and unstorable.
+filtered_out, invalid_quantity, quantity_too_large, negative_quantity, unit_mismatch, missing_time, invalid_time,
+time_too_far_ahead, time_too_old, invalid_key, key_too_long, invalid_subject, invalid_properties,
+missing_value_property, invalid_value_property; and from decoding: invalid_json, invalid_encoding, unknown_field,
+repeated_field, invalid_<field>. Landing adds conflict, archived_month and unstorable.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from metering.ingestion import binary, quick, times
 from metering.ingestion.catalog import Catalog, Listeners, Named, as_text
 from metering.ingestion.events import (
     MAX_KEY,
+    MOST,
     Decoded,
     Event,
     Fact,
@@ -36,6 +37,7 @@ from metering.ingestion.events import (
 )
 from metering.ingestion.facts import Facts
 from metering.ingestion.memory import Amount
+from metering.ingestion.numbers import DECIMAL
 
 MAX_AHEAD = timedelta(hours=1)
 MAX_AGE_YEARS = 10
@@ -53,7 +55,7 @@ _RFC3339 = re.compile(
 )
 _UTC = frozenset(("Z", "z", "+00:00", "-00:00"))
 _MAX_WHOLE = 10**38
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_SURELY = 20  # characters of a quantity that is surely not too large
 _MISSES = ("unknown_team", "unknown_event", "unknown_meter")
 
 
@@ -98,8 +100,8 @@ class Judge:
             found = Rejected(event.reason, event.field, event.message)
         except Rejected as rejected:
             found = rejected
-        team, key = (event.team, event.idempotency_key) if isinstance(event, Event) else (None, None)
-        team_id = self.team_id or self.catalog.teams.get(team or "", 0)
+        key = event.idempotency_key if isinstance(event, Event) else None
+        team_id = self.team_id or self.catalog.teams.get(event.team or "", 0)
         reject = Reject(index, result.origin, team_id, found.reason, found.field, found.message, key)
         (result.refused if found.reason == "foreign_team" else result.rejects).append(reject)
 
@@ -121,6 +123,8 @@ class Judge:
         if amount.text[0] == "-" and not listeners.quantity_may_be_negative:
             message = f"The quantity {amount.text} is negative, which its meter does not allow."
             raise Rejected("negative_quantity", "quantity", message)
+        if len(amount.text) > _SURELY and abs(Decimal(amount.text)) > MOST:
+            raise _too_large("quantity", f"The quantity {amount.text}", MOST)
         unit, units = event.unit, listeners.units if named is None else (named.unit,)
         if unit is not None and unit not in units:
             what, expected = event.meter or name, " or ".join(sorted(units))
@@ -140,6 +144,8 @@ class Judge:
         properties = self.properties(event.properties, listeners)
         if named is not None and not named.meter.listens(event.properties):
             raise _filtered_out(event, named)
+        if listeners.most < MOST and abs(event.quantity) > listeners.most:
+            self._check_multiplied(event, listeners)
 
         content = content_digest(name, amount.text, unit, said, subject, properties)
         derived = key is None
@@ -269,6 +275,13 @@ class Judge:
             self._values(properties, listeners)
         return text
 
+    def _check_multiplied(self, event: Event, listeners: Listeners) -> None:
+        """Raise `Rejected` where a meter that multiplies the quantity would count too much."""
+        for meter in listeners.meters:
+            takes_it = meter.numeric and meter.value_property is None and meter.listens(event.properties)
+            if takes_it and abs(event.quantity) > meter.most:
+                raise _too_large("quantity", f"The quantity {plain_decimal(event.quantity)}", meter.most)
+
     def _values(self, properties: dict[str, Any], listeners: Listeners) -> None:
         """Check the properties from which meters take their values."""
         for meter in listeners.by_property:
@@ -288,6 +301,8 @@ class Judge:
             if number[0] == "-" and not meter.allow_negative:
                 message = f"The property {name!r} is negative, which its meter does not allow."
                 raise Rejected("negative_quantity", f"properties.{name}", message)
+            if abs(Decimal(number)) > meter.most:
+                raise _too_large(f"properties.{name}", f"The property {name!r}", meter.most)
 
 
 def _filtered_out(event: Event, named: Named) -> Rejected:
@@ -301,8 +316,13 @@ def _filtered_out(event: Event, named: Named) -> Rejected:
     return Rejected("filtered_out", f"properties.{name}", message)
 
 
+def _too_large(field: str, what: str, most: Decimal) -> Rejected:
+    times = "" if most == MOST else ", since a meter multiplies it"
+    return Rejected("quantity_too_large", field, f"{what} is above {most.normalize():f}{times}.")
+
+
 def _number(value: object) -> Decimal:
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and DECIMAL.fullmatch(value):
         return Decimal(value)
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return Decimal(value)

@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 
 from metering import statements
 from metering.database import one
+from metering.ingestion.events import MOST
 from metering.quality.gate import Check, Gate, Severity, pass_through
 
 ABSURD_QUANTITY = Decimal(10) ** 15
@@ -28,6 +29,7 @@ GATE = Gate(
         Check("not_a_number", Severity.CRITICAL),
         Check("negative_quantity", Severity.CRITICAL),
         Check("absurd_quantity", Severity.CRITICAL),
+        Check("uncountable_before_meter", Severity.CRITICAL),
         Check("quarantined_share", Severity.WARNING),
     ),
 )
@@ -42,6 +44,9 @@ def gate_arrivals(connection: psycopg.Connection[DictRow], run_id: int) -> dict[
     """
     bounds = one(connection, GATE.statements["bounds"], run_id=run_id)
     outcome = pass_through(
-        GATE, connection, run_id, {**bounds, "absurd": ABSURD_QUANTITY, "quarantined_share": QUARANTINED_SHARE}
+        GATE,
+        connection,
+        run_id,
+        {**bounds, "absurd": ABSURD_QUANTITY, "most": MOST, "quarantined_share": QUARANTINED_SHARE},
     )
     return {"arrived": int(bounds["arrived"]), **outcome}

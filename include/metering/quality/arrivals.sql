@@ -67,13 +67,14 @@ FROM (
     LEFT JOIN landing.event_withdrawals AS withdrawals USING (team_id, occurred_at, key_digest)
     LEFT JOIN (
         SELECT DISTINCT event_name FROM billing.meters
-        WHERE value_property IS NOT NULL AND aggregation NOT IN ('count', 'unique_count')
+        WHERE (value_property IS NOT NULL OR parameters ? 'multiplier') AND aggregation NOT IN ('count', 'unique_count')
     ) AS valued USING (event_name)
     LEFT JOIN LATERAL (
         SELECT
             bool_or(value.said IS NOT NULL AND value.number IS NULL) AS not_a_number,
             bool_or(value.number < 0 AND NOT meters.allow_negative) AS negative,
-            bool_or(abs(value.number) > %(absurd)s) AS absurd
+            bool_or(abs(coalesce(value.number, events.quantity) * coalesce((meters.parameters ->> 'multiplier')::numeric, 1))
+                > %(absurd)s AND (meters.value_property IS NULL OR value.number IS NOT NULL)) AS absurd
         FROM billing.meters AS meters
         CROSS JOIN LATERAL (
             SELECT
@@ -84,7 +85,7 @@ FROM (
                 END AS number
         ) AS value
         WHERE valued.event_name IS NOT NULL AND meters.event_name = events.event_name
-            AND meters.value_property IS NOT NULL AND meters.aggregation NOT IN ('count', 'unique_count')
+            AND meters.aggregation NOT IN ('count', 'unique_count')
             AND NOT EXISTS (
                 SELECT FROM jsonb_each(meters.filters) AS filters (property, allowed)
                 WHERE NOT coalesce(filters.allowed ? (events.properties ->> filters.property), false))
@@ -142,6 +143,36 @@ WHERE batch.team_known AND (batch.negative_values > 0 OR (batch.negative > 0 AND
 SELECT batch.team_id, batch.event_name AS about, batch.absurd + batch.absurd_values AS found
 FROM {batch} AS batch
 WHERE batch.team_known AND batch.absurd + batch.absurd_values > 0
+
+-- name: uncountable_before_meter
+-- A meter is new, and of events that were there before it some have a value that it can't count: no number, or one so large
+-- that it must be a mistake.
+SELECT values_taken.team_id, values_taken.meter_key || ' of ' || values_taken.event_name AS about, count(*) AS found
+FROM (
+    SELECT
+        events.team_id, events.event_name, meters.meter_key, meters.value_property,
+        coalesce((meters.parameters ->> 'multiplier')::numeric, 1) AS multiplier,
+        events.properties ->> meters.value_property AS said,
+        CASE
+            WHEN meters.value_property IS NULL THEN events.quantity
+            WHEN events.properties ->> meters.value_property ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9][0-9]?[0-9]?)?$'
+                THEN (events.properties ->> meters.value_property)::numeric
+        END AS number
+    FROM billing.meters AS meters
+    JOIN landing.usage_events AS events ON events.event_name = meters.event_name
+    WHERE meters.created_at > %(earliest)s::timestamptz AND meters.created_at <= %(recorded_until)s::timestamptz
+        AND meters.aggregation NOT IN ('count', 'unique_count')
+        AND events.recorded_at <= meters.created_at
+        AND NOT EXISTS (
+            SELECT FROM jsonb_each(meters.filters) AS filters (property, allowed)
+            WHERE NOT coalesce(filters.allowed ? (events.properties ->> filters.property), false))
+        AND NOT EXISTS (
+            SELECT FROM landing.event_withdrawals AS withdrawals
+            WHERE withdrawals.team_id = events.team_id AND withdrawals.occurred_at = events.occurred_at
+                AND withdrawals.key_digest = events.key_digest)
+) AS values_taken
+WHERE values_taken.said IS NOT NULL AND values_taken.number IS NULL OR abs(values_taken.number * values_taken.multiplier) > %(most)s
+GROUP BY 1, 2
 
 -- name: quarantined_share
 -- An unusual share of what was sent could not be counted and is in quarantine.

@@ -70,6 +70,8 @@ def test_good_rows_land_and_bad_ones_are_kept_with_their_line(
     held = connection.execute("SELECT * FROM landing.quarantined_events ORDER BY line").fetchall()
     assert [(row["line"], row["reason"]) for row in held] == expected
     assert {row["source"] for row in held} == {"file:usage.csv"}
+    # Whose a row is can be read although its quantity can't.
+    assert [row["team_id"] for row in held] == [0, 1, 0, 0, 1, 0]
     assert held[0]["payload"] == "acme,call,1" and held[2]["payload"].startswith("\\xff,call")
     assert json.loads(held[1]["payload"])["quantity"] == "many"
     total = connection.execute(

@@ -50,7 +50,7 @@ def test_an_event_is_stored_exactly_as_it_was_sent(landing: Landing, connection:
     hostile = "a\\b\tc\nd\re'\"; DROP TABLE x; -- ü \\N \\. \u2028"
     event = {
         "idempotency_key": hostile,
-        "quantity": "12345678901234567890123456.123456789012",
+        "quantity": "12345678901234567890.123456789012",
         "unit": "call",
         "time": "2026-10-05T17:45:00.123456789+05:45",
         "subject": hostile,
@@ -60,7 +60,7 @@ def test_an_event_is_stored_exactly_as_it_was_sent(landing: Landing, connection:
     row = connection.execute("SELECT * FROM landing.usage_events").fetchone()
     assert row is not None
     assert row["event_key"] == hostile and row["subject"] == hostile and row["unit"] == "call"
-    assert row["quantity"] == Decimal("12345678901234567890123456.123456789012")
+    assert row["quantity"] == Decimal("12345678901234567890.123456789012")
     assert row["occurred_at"].isoformat() == "2026-10-05T12:00:00.123456+00:00"
     assert row["properties"] == event["properties"]
     batch = connection.execute("SELECT * FROM landing.batches").fetchone()

@@ -25,7 +25,7 @@ def test_what_is_right_passes_and_each_check_leaves_a_result(connection, landing
     outcome = gate_arrivals(connection, run)
     assert (outcome["arrived"], outcome["failed"], outcome["held"]) == (3, {}, 0)
     results = connection.execute("SELECT run_id, success FROM billing.gate_results").fetchall()
-    assert len(results) == 7
+    assert len(results) == 8
     assert all(row == {"run_id": run, "success": True} for row in results)
 
 
@@ -70,6 +70,25 @@ def test_what_meters_take_from_properties_is_looked_at_as_quantities_are(connect
     }
     landing.withdraw("team_id = 1")
     assert gate_arrivals(connection, landing.open_run())["released"] == 3
+
+
+def test_a_meter_that_comes_later_holds_teams_whose_earlier_events_it_cannot_count(connection, landing):
+    connection.execute(
+        "INSERT INTO billing.meters (meter_key, meter_name, event_name, aggregation, unit)"
+        " VALUES ('prompts', 'Prompts', 'prompt', 'count', 'prompt')"
+    )
+    landing.land((1, "prompt", "1", {"n": "1e999"}), (1, "prompt", "1", {"n": "many"}), (2, "prompt", "1", {"n": 5}))
+    assert gate_arrivals(connection, landing.open_run())["failed"] == {}
+    connection.execute(
+        "INSERT INTO billing.meters (meter_key, meter_name, event_name, aggregation, value_property, unit, parameters)"
+        " VALUES ('tokens', 'Tokens', 'prompt', 'sum', 'n', 'token', '{}'),"
+        " ('thousands', 'Thousands', 'prompt', 'sum', NULL, 'token', '{\"multiplier\": \"1000\"}')"
+    )
+    outcome = gate_arrivals(connection, landing.open_run())
+    assert outcome["failed"] == {"uncountable_before_meter": ["acme: tokens of prompt (2)."]}
+    assert gate_arrivals(connection, landing.open_run())["released"] == 0
+    landing.withdraw("true")
+    assert gate_arrivals(connection, landing.open_run())["released"] == 1
 
 
 def test_a_clean_hour_releases_nobody_but_a_mended_cause_does(connection, landing):

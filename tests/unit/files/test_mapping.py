@@ -153,3 +153,10 @@ def test_without_a_map_columns_are_the_fields_of_events() -> None:
     ):
         with pytest.raises(BillingError, match=said):
             Mapping.of_header(header)
+
+
+@pytest.mark.parametrize("row", [{"n": "many"}, {"n": ""}, {"n": "1", "at": "soon"}, {"n": "1", "at": ""}])
+def test_a_row_that_is_no_event_still_says_whose_it_is(tmp_path: Path, row: dict[str, str]) -> None:
+    mapping = load(tmp_path, team={"column": "who", "prefix": "team-"}, quantity="n")
+    found = mapping.reader()({"at": "2026-10-01 00:00:00", "who": "7", **row})
+    assert isinstance(found, Malformed) and found.team == "team-7"

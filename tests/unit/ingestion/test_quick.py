@@ -20,10 +20,12 @@ from metering.ingestion.validation import Judge
 
 TOKENS = Meter("tokens", True, False, {})
 EVERYBODY = Meter("tokens", False, False, {"a": ["x", "1", "true"]})
+TERABYTES = Meter(None, True, False, {"a": ["x"]}, Decimal(1000))
 CATALOG = Catalog(
     {"acme": 1, "globex": 2},
     {
         "call": Listeners(frozenset(["call"]), (Meter(None, True, False, {}),), False, ()),
+        "move": Listeners(frozenset(["byte"]), (TERABYTES,), False, (), TERABYTES.most),
         "credit": Listeners(frozenset(["unit"]), (Meter(None, True, True, {}),), True, ()),
         "prompt": Listeners(frozenset(["token", "person"]), (TOKENS, EVERYBODY), False, (TOKENS,)),
     },
@@ -51,6 +53,7 @@ spelt = st.one_of(
 )
 quantities = st.one_of(
     st.integers(-(10**27), 10**27),
+    st.sampled_from([1000, 1001, 10**20 - 1, 10**20, "99999999999999999999.999999999999", 10**20 + 1]),
     st.decimals(-(10**6), 10**6, places=3).map(str),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(
@@ -88,7 +91,7 @@ properties = st.one_of(
 events = st.fixed_dictionaries(
     {},
     optional={
-        "event": st.sampled_from(["call", "credit", "prompt", "cal", "", None]),
+        "event": st.sampled_from(["call", "credit", "prompt", "move", "cal", "", None]),
         "meter": st.sampled_from(["calls", "tokens", "somebody", "call", "", None]),
         "team": st.sampled_from(["acme", "globex", "nobody", "", None]),
         "quantity": quantities,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from metering.ingestion.validation import Judge
 PLAIN = Meter(None, True, False, {})
 SIGNED = Meter(None, True, True, {})
 TOKENS = Meter("tokens", True, False, {})
+TERABYTES, BYTES = Meter(None, True, False, {"in": ["TB"]}, Decimal(1000)), Meter(None, True, False, {"in": ["B"]})
 USERS = Meter("user", False, False, {"kind": ["person"]})
 CATALOG = Catalog(
     {"acme": 1, "globex": 2},
@@ -23,6 +25,7 @@ CATALOG = Catalog(
         "call": Listeners(frozenset(["call"]), (PLAIN,), False, ()),
         "credit": Listeners(frozenset(["unit"]), (SIGNED,), True, ()),
         "prompt": Listeners(frozenset(["token"]), (TOKENS,), False, (TOKENS,)),
+        "move": Listeners(frozenset(["B"]), (TERABYTES, BYTES), False, (), TERABYTES.most),
         "visit": Listeners(frozenset(["user", "visit"]), (USERS, PLAIN), False, (USERS,)),
     },
     {
@@ -57,6 +60,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"event": None, "meter": "calls", "quantity": -1}, "negative_quantity", "quantity"),
     ({"quantity": -1}, "negative_quantity", "quantity"),
     ({"quantity": "NaN"}, "invalid_quantity", "quantity"),
+    *(({"quantity": text}, "invalid_quantity", "quantity") for text in ("1_000", "٣", " 1", "1 ", "0x1", "1e", "")),
+    *(({"quantity": value}, "invalid_quantity", "quantity") for value in (True, [1], {})),
+    *(
+        ({"quantity": value}, "quantity_too_large", "quantity")
+        for value in (10**20 + 1, "1.1e20", 10**25, "1" * 21 + ".5")
+    ),
+    ({"event": "credit", "quantity": -(10**20) - 1}, "quantity_too_large", "quantity"),
+    ({"event": "move", "quantity": 1001, "properties": {"in": "TB"}}, "quantity_too_large", "quantity"),
+    ({"event": "prompt", "properties": {"tokens": 10**21}}, "quantity_too_large", "properties.tokens"),
+    ({"event": "prompt", "properties": {"tokens": "1_000"}}, "invalid_value_property", "properties.tokens"),
     ({"quantity": "Infinity"}, "invalid_quantity", "quantity"),
     ({"quantity": "1e26"}, "invalid_quantity", "quantity"),
     ({"quantity": "0.0000000000001"}, "invalid_quantity", "quantity"),
@@ -102,7 +115,11 @@ def test_what_cannot_count_is_kept_with_a_reason_and_its_field(fields: dict[str,
         {"time": None},
         {"idempotency_key": None},
         {"unit": "call", "subject": "someone", "properties": {"a": "\\u0000", "b": None, "c": 1.5, "d": False}},
-        {"quantity": "99999999999999999999999999.999999999999"},
+        {"quantity": "99999999999999999999.999999999999"},
+        {"quantity": "+12.50"},
+        {"event": "move", "quantity": "1000", "properties": {"in": "TB"}},
+        {"event": "move", "quantity": "99999999999999999999", "properties": {"in": "B"}},
+        {"event": "move", "quantity": "1e20"},
         {"event": "credit", "quantity": -3},
         {"event": "prompt", "properties": {"tokens": "12.5"}},
         {"event": "visit", "properties": {"kind": "robot"}},
@@ -141,3 +158,12 @@ def test_a_key_of_one_team_may_leave_the_team_out_but_not_name_another() -> None
 def test_what_is_wrong_with_an_event_of_a_known_team_is_kept_under_that_team() -> None:
     assert judge(quantity=-1, team="globex").rejects[0].team_id == 2
     assert judge(team="nobody").rejects[0].team_id == 0
+    assert judge(team="globex", quantity="many").rejects[0].team_id == 2
+    assert judge(team="globex", qantity=1).rejects[0].team_id == 2
+    assert judge(team=["globex"]).rejects[0].team_id == 0
+
+
+def test_which_team_is_meant_is_not_guessed_at() -> None:
+    body = Body.parse(b'{"team": "acme", "event": "call", "idempotency_key": "k", "team": "globex"}')
+    (reject,) = Judge(CATALOG).sort(body.events, body).rejects
+    assert (reject.reason, reject.team_id) == ("repeated_field", 0)

@@ -55,13 +55,13 @@ select
     prices.price_key,
     prices.price_name,
     prices.match as dimensions,
-    trim_scale(lines.quantity::numeric(38, 12)) as quantity,
+    trim_scale(lines.quantity::numeric(100, 12)) as quantity,
     meters.unit,
-    trim_scale(lines.charge_quantity::numeric(38, 12)) as charge_quantity,
+    trim_scale(lines.charge_quantity::numeric(100, 12)) as charge_quantity,
     versions.charge_unit,
     lines.currency::text as currency,
     {{ in_minor_units('lines.amount', 'currencies') }} as amount,
-    trim_scale(lines.exact_amount::numeric(60, 24)) as exact_amount
+    trim_scale(lines.exact_amount::numeric(100, 24)) as exact_amount
 from lines
 inner join {{ source('billing', 'currencies') }} as currencies on currencies.currency = lines.currency
 left join versions on versions.price_version_id = lines.price_version_id

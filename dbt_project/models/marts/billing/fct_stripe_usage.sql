@@ -114,5 +114,5 @@ select
     period_end,
     greatest(day_start, period_start) as window_start,
     least(day_start + interval '24 hours', period_end) as window_end,
-    quantity::numeric(38, 12) as quantity
+    quantity::numeric(100, 12) as quantity
 from by_day

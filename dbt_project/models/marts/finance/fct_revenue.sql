@@ -64,7 +64,7 @@ select
     round(
         lines.amount * case when lines.currency = {{ reporting_currency() }} then 1 else rates.rate end,
         currencies.exponent
-    )::numeric(38, 12) as converted_amount,
+    )::numeric(100, 12) as converted_amount,
     {{ reporting_currency() }}::text as reporting_currency,
     (case when lines.currency = {{ reporting_currency() }} then 1 else rates.rate end)::numeric(38, 18) as rate,
     (case when lines.currency <> {{ reporting_currency() }} then rates.rate_time end)::timestamptz as rate_time,

@@ -152,7 +152,7 @@ select
     bucket_start::timestamptz as minute_start,
     (bucket_start at time zone time_zone)::timestamp as local_minute,
     dimensions,
-    ({{ rounded_quantity(finished('aggregation', 'usage_measured'), 'usage_measured') }})::numeric(38, 12) as quantity,
+    ({{ rounded_quantity(finished('aggregation', 'usage_measured'), 'usage_measured') }})::numeric(100, 12) as quantity,
     sum(event_count)::bigint as event_count
 from usage_measured
 group by team_id, meter_id, bucket_start, time_zone, dimensions, aggregation, rounding, precision
@@ -163,7 +163,7 @@ select
     usage_levelled.bucket_start::timestamptz,
     (usage_levelled.bucket_start at time zone usage_levelled.time_zone)::timestamp,
     usage_levelled.dimensions,
-    ({{ rounded_quantity('usage_levelled.quantity', 'meters') }})::numeric(38, 12),
+    ({{ rounded_quantity('usage_levelled.quantity', 'meters') }})::numeric(100, 12),
     usage_levelled.event_count::bigint
 from usage_levelled
 inner join meters on meters.meter_id = usage_levelled.meter_id

@@ -46,6 +46,8 @@ class Later:
 
     reason: str
     retry_after: str | None = None
+    by_fault: bool = False
+    """Whether the service was there and failed at it (500): if it does not fail at others, it is about these events."""
 
 
 Outcome = Answered | TooLarge | Impossible | Later
@@ -88,7 +90,7 @@ class Delivery:
         if reply.status_code == 413 and len(lines) > 1:
             return TooLarge(reason)
         if reply.status_code in RETRIED:
-            return Later(reason, reply.headers.get("retry-after"))
+            return Later(reason, reply.headers.get("retry-after"), reply.status_code == 500)
         return Impossible(reason)
 
     def close(self) -> None:

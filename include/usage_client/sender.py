@@ -12,6 +12,7 @@ from usage_client.buffer import MAX_BATCH_BYTES, Batch, Buffer
 from usage_client.delivery import Answered, Delivery, Impossible, Later, Pause, TooLarge
 from usage_client.retry import RetryPolicy
 from usage_client.spool import Claim, Spool, SpoolFull
+from usage_client.suspects import STRIKES, Apart, Suspects, take_apart
 from usage_client.tally import Books, Seldom
 
 log = logging.getLogger("usage_client")
@@ -60,6 +61,7 @@ class Sender:
         self._closing = threading.Event()
         self._stopping = threading.Event()
         self._at_most = batch_size
+        self._suspects = Suspects()
         self._failures, self._spool_troubles = Seldom(), Seldom()
 
     @property
@@ -160,6 +162,8 @@ class Sender:
                 if self._spool is not None and self._shelve_first(batch):
                     log.info("usage goes to disk until the service is there again (%s)", outcome.reason)
                     return
+                if outcome.by_fault and attempts == STRIKES and self._taken_apart(batch):
+                    return
                 if time.monotonic() - began + wait > self._policy.give_up_after:
                     outcome = Impossible(f"given up after {attempts} attempts; the last said {outcome.reason}")
                 else:
@@ -182,6 +186,21 @@ class Sender:
             return
         if self._is_first(batch):
             self._put_by(batch, "the client was closed while it tried again")
+
+    def _taken_apart(self, batch: Batch) -> bool:
+        """Find the events at which the service fails, if it answers for the others; whether it did."""
+        apart = take_apart(batch.lines, self._delivery.attempt)
+        if apart is None:
+            return False
+        self._pause.answered()
+        if self._is_first(batch):
+            for lines, reply in apart.answered:
+                self._books.answered(lines, reply)
+            for line, reason in apart.hopeless:
+                self._fail(Batch([line], len(line)), reason)
+            if apart.left:
+                self._deliver(Batch(apart.left, sum(map(len, apart.left))))
+        return True
 
     def _nap(self) -> bool:
         """Wait until the pause is over, or shortened by somebody who waits; whether there is to be no other attempt."""
@@ -301,8 +320,11 @@ class Sender:
                 self._books.count(retries=1)
                 wait = self._pause.failed(outcome.retry_after)
                 log.info("usage on disk not delivered (%s); trying again in %.1f s", outcome.reason, wait)
+                if outcome.by_fault:
+                    self._suspect(claim, spool, outcome.reason)
                 return
             self._pause.answered()
+            self._suspects.answered(claim.names)
             count = len(claim.lines)
             if isinstance(outcome, TooLarge):
                 self._at_most = max(1, min(self._at_most, count) // 2)
@@ -318,12 +340,43 @@ class Sender:
                 self._books.count(recovered=count)
                 self._books.park(count)
                 self._failures.warn("%d usage events were not delivered and stay on disk: %s", count, outcome.reason)
-            if claim.damaged:
-                self._books.count(recovered=claim.damaged)
-                self._books.lose(claim.damaged, f"the disk has damaged them (see *.damaged in {spool.folder})")
-            claim.remove()
+            self._done_with(claim, spool)
         finally:
             claim.release()
+
+    def _suspect(self, claim: Claim, spool: Spool, reason: str) -> None:
+        """The service has failed at a claim: let others go first, and find out what it fails at, if it is not all."""
+        apart = None
+        if self._suspects.strike(claim.names):
+            apart = take_apart(claim.lines, self._delivery.attempt)
+            if apart is None and len(claim.lines) == 1 and self._suspects.answers_others(claim.names):
+                apart = Apart(hopeless=[(claim.lines[0], reason)])
+        if apart is None:
+            for file in claim.files:
+                before = file.path.name
+                spool.postpone(file)
+                self._suspects.rename(before, file.path.name)
+            return
+        self._pause.answered()
+        self._suspects.answered(claim.names)
+        for lines, reply in apart.answered:
+            self._books.count(recovered=len(lines))
+            self._books.answered(lines, reply)
+        for line, said in apart.hopeless:
+            spool.write([line], said, kind="failed", force=True)
+            self._books.count(recovered=1)
+            self._books.park(1)
+            self._failures.warn("a usage event at which the service fails is kept on disk: %s", said)
+        if apart.left:
+            spool.write(apart.left, force=True)
+        self._done_with(claim, spool)
+
+    def _done_with(self, claim: Claim, spool: Spool) -> None:
+        """Remove what has been answered for or stands elsewhere."""
+        if claim.damaged:
+            self._books.count(recovered=claim.damaged)
+            self._books.lose(claim.damaged, f"the disk has damaged them (see *.damaged in {spool.folder})")
+        claim.remove()
 
 
 def _halves(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:

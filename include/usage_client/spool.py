@@ -88,9 +88,9 @@ class SpoolFile:
         """Have what was written outlive the machine's power, too."""
         os.fsync(self._open)
 
-    def rename(self, suffix: str) -> None:
-        """Give the file another suffix."""
-        target = self.path.with_name(f"{self.path.name.partition('.')[0]}{suffix}")
+    def rename(self, suffix: str, *, to: str | None = None) -> None:
+        """Give the file another suffix, and another name if `to` gives one."""
+        target = self.path.with_name(f"{to or self.path.name.partition('.')[0]}{suffix}")
         os.rename(self.path, target)
         self.path = target
 
@@ -155,6 +155,11 @@ class Claim:
         """Events that could not be read."""
         return sum(file.damaged for file in self.files)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the files."""
+        return [file.path.name for file in self.files]
+
     def release(self) -> None:
         """Leave the files where they are, for whoever comes next."""
         for file in self.files:
@@ -189,8 +194,7 @@ class Spool:
         if not force and self._used >= self._max_bytes:
             raise SpoolFull(f"the spool holds {self._max_bytes} bytes")
         while True:
-            name = f"{time.time_ns():020d}-{self._writer}-{next(self._numbers):06d}.open"
-            path = self.folder / name
+            path = self.folder / f"{self._new_name()}.open"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             file = self._hold(path, descriptor)
             if file is not None:
@@ -251,6 +255,13 @@ class Spool:
             claim.lines += lines
         return claim if claim.files else None
 
+    def postpone(self, file: SpoolFile) -> None:
+        """Let all others that wait go before this file, and leave it to whoever comes next."""
+        name = self._new_name()
+        with contextlib.suppress(OSError):
+            file.rename(file.path.name[file.path.name.index(".") :], to=name)
+        file.release()
+
     def failed(self) -> Iterator[tuple[list[bytes], str]]:
         """The events that the service would not have, a file at a time, and why."""
         for name in sorted(self._names(".failed")):
@@ -289,6 +300,9 @@ class Spool:
         if time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._looked_at = time.monotonic()
             self._used = sum(max(size, _BLOCK) for _, size in self._entries())
+
+    def _new_name(self) -> str:
+        return f"{time.time_ns():020d}-{self._writer}-{next(self._numbers):06d}"
 
     def _grow(self, size: int) -> None:
         self._used += size

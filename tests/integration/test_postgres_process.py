@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -107,3 +109,18 @@ def test_a_record_of_a_killed_server_is_not_a_running_server(home: Path) -> None
     data.mkdir()
     (data / "postmaster.pid").write_text(f"1\n{data}\n1000000000\n5499\n\n127.0.0.1\n 1 1\nready\n")
     assert postgres.running(data) is None
+
+
+def test_a_killed_server_is_started_again_at_once(home: Path) -> None:
+    data, port = home / "postgres", free_port()
+    server = postgres.start(data, port, "secret")
+    address = postgres.url(port, "secret")
+    with psycopg.connect(address, autocommit=True) as busy:
+        busy.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        os.kill(server.pid, signal.SIGKILL)
+        while postgres.running(data):
+            pass
+        again = postgres.start(data, port, "secret")
+    assert again.pid != server.pid
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)

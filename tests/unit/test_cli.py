@@ -88,12 +88,12 @@ def test_the_real_tools_say_what_is_missing_before_the_first_up(
     assert "Traceback" not in done.stderr
 
 
-def test_nothing_running_is_no_failure(tmp_path: Path) -> None:
+def test_down_of_nothing_is_no_failure_and_status_says_by_its_code_that_nothing_runs(tmp_path: Path) -> None:
     down = billing(tmp_path, "down")
     assert (down.returncode, down.stdout) == (0, "Nothing was running.\n")
     status = billing(tmp_path, "status", "--json")
     found = json.loads(status.stdout)
-    assert status.returncode == 0
+    assert status.returncode == 3
     assert {part["name"] for part in found["components"]} > {"postgres", "ingestion", "airflow-scheduler"}
     assert not any(part["running"] for part in found["components"])
     assert "Nothing runs" in billing(tmp_path, "status").stdout

@@ -8,7 +8,11 @@ EXAMPLES = ["./billing status", "./billing status --json"]
 
 
 def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables.")) -> None:
-    """Say what runs and where, how full it is, and what is late."""
+    """Say what runs and where, how full it is, and what is late.
+
+    Succeeds (0) where all runs and nothing is late; ends with 1 where something is late, has failed or does not run,
+    and with 3 where nothing runs.
+    """
     import json
 
     from metering import settings
@@ -18,7 +22,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
     found = process.collect(settings.load())
     if as_json:
         print(json.dumps(found, indent=1, default=str))
-        return
+        raise typer.Exit(process.exit_code(found))
     table(
         (
             (
@@ -49,3 +53,4 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
         print(sentence)
     if not found["late"] and not found["remedy"]:
         print("Nothing is late.")
+    raise typer.Exit(process.exit_code(found))

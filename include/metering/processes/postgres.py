@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,8 @@ MAJOR_VERSION = 18
 SYSTEM_USER = "pgserver"
 SQL = statements.beside(__file__, "processes")
 START_TIMEOUT = 60
+LEFT_TIMEOUT = 20
+"""Seconds that the processes of a killed server may take to notice that it is gone."""
 
 # What the server runs with; whoever embeds it can override any of it. Sized for 2 cores that also run Airflow.
 CONFIGURATION = {
@@ -87,6 +90,7 @@ def start(
         if not (data / "PG_VERSION").exists():
             _initialise(data, password, user)
         _refuse_other_version(data)
+        _outlast_the_killed(data)
         _configure(data, {**CONFIGURATION, **(configuration or {})})
         _start(data, port, log, user)
     except OSError as error:
@@ -252,6 +256,36 @@ def _configure(data: Path, configuration: dict[str, str]) -> None:
     if "include_if_exists = 'billing.conf'" not in main.read_text(encoding="utf-8"):
         with main.open("a", encoding="utf-8") as file:
             file.write("\ninclude_if_exists = 'billing.conf'\n")
+
+
+def _outlast_the_killed(data: Path) -> None:
+    """Wait until nothing is left of a server that was killed; PostgreSQL refuses to start beside its own remains.
+
+    Its processes end by themselves once they notice. Its record is removed then, since the number in it may be taken
+    for a living process: it is, as long as nobody has asked what became of the dead one.
+    """
+    record = data / "postmaster.pid"
+    if not record.exists() or running(data) is not None:
+        return
+    until = time.monotonic() + LEFT_TIMEOUT
+    while left := _processes_in(data):
+        if time.monotonic() > until:
+            raise BillingError(
+                f"A PostgreSQL server that was killed has left processes on {data}: {', '.join(map(str, left))}.",
+                "End them, and start again.",
+            )
+        time.sleep(0.1)
+    record.unlink(missing_ok=True)
+
+
+def _processes_in(data: Path) -> list[int]:
+    """The processes of PostgreSQL that work in a data directory, which is where each of them stands."""
+    found = []
+    for process in psutil.process_iter(["pid", "name", "cwd", "status"]):
+        told = process.info
+        if told["name"] == "postgres" and told["cwd"] == str(data) and told["status"] != psutil.STATUS_ZOMBIE:
+            found.append(int(told["pid"]))
+    return found
 
 
 def _start(data: Path, port: int, log: Path, user: str | None) -> None:

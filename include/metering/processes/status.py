@@ -61,6 +61,13 @@ def collect(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def exit_code(found: dict[str, Any]) -> int:
+    """What `./billing status` ends with: 0 where all is well, 3 where nothing runs, else 1."""
+    if not any(part["running"] for part in found["components"]):
+        return 3
+    return 1 if found["late"] or found["remedy"] else 0
+
+
 def _tell_of_components(settings: Settings, found: dict[str, Any]) -> None:
     """Name what ought to run: what ended without having been stopped, and what else is missing beside what runs."""
     parts = found["components"]

@@ -23,6 +23,8 @@ from metering.errors import BillingError
 from metering.settings import Settings
 
 LOG_LIMIT = 10_000_000
+END_TIMEOUT = 40
+"""Seconds that a component may take to end, or to begin to listen: longer than any is given for it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,32 @@ def running(settings: Settings, name: str) -> Record | None:
 def died(settings: Settings, name: str) -> bool:
     """Whether a component ended without having been stopped, and has not been started since."""
     return _record_file(settings, name).exists() and running(settings, name) is None
+
+
+def stays(settings: Settings, component: Component, given_up: threading.Event | None = None) -> bool:
+    """Whether a component runs and goes on to: one that listens no more is ending, and its end is waited for.
+
+    Raises `BillingError` where one neither listens nor ends.
+    """
+    until = time.monotonic() + END_TIMEOUT
+    while record := running(settings, component.name):
+        # Whoever was just asked to end may listen for an instant still.
+        if component.port is None or (listens(component.port) and _still_listens(component.port)):
+            return True
+        if time.monotonic() > until:
+            raise BillingError(
+                f"{component.heading} (process {record.pid}) runs and does not listen on port {component.port}.",
+                f"{_read_log(record)} `./billing down` stops it.",
+            )
+        if given_up and given_up.is_set():
+            raise no_longer_waited_for(component)
+        time.sleep(0.1)
+    return False
+
+
+def _still_listens(port: int) -> bool:
+    time.sleep(0.3)
+    return listens(port)
 
 
 def start(settings: Settings, component: Component) -> Record:

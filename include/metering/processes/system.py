@@ -132,7 +132,9 @@ def up(settings: Settings, say: Say = lambda _: None, given_up: threading.Event 
     obstacles.prepare_home(settings)
     with _one_at_a_time(settings, say, given_up):
         parts = [*services(settings), *airflow_components(settings)]
-        missing = [part for part in parts if not supervisor.running(settings, part.name)]
+        with ThreadPoolExecutor(max_workers=len(parts)) as pool:
+            staying = list(pool.map(lambda part: supervisor.stays(settings, part, given_up), parts))
+        missing = [part for part, stays in zip(parts, staying, strict=True) if not stays]
         database_up = not settings.embedded_postgres or postgres.running(settings.postgres_data) is not None
         if len(missing) < len(parts) or postgres.running(settings.postgres_data):
             obstacles.refuse_other_configuration(settings)

@@ -38,6 +38,8 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.times: list[float] = []
         self.headers: list[dict[str, str]] = []
         self.limit: int | None = None
+        self.fails_at: set[str] = set()
+        """Keys of events that break it."""
 
     def told_by(self, usage: usage_client.UsageClient) -> list[dict[str, Any]]:
         """What has arrived once a client has sent all it had, in the order of its times."""
@@ -85,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         action = server.script.pop(0) if server.script else None
         if server.limit is not None and len(events) > server.limit:
             self._reply(413, {"error": {"code": "body_too_large"}})
+        elif server.fails_at & {event["idempotency_key"] for event in events}:
+            self._reply(500, {"error": {"code": "internal_error"}})
         elif action is None:
             self._reply(200, server.keep(events))
         elif action == "reset before the commit":

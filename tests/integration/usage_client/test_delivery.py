@@ -96,6 +96,18 @@ def test_what_fails_for_a_moment_is_sent_again_and_counts_once(server: Server, f
     assert usage.tally.failed == usage.tally.dropped == 0
 
 
+def test_events_that_break_the_service_are_kept_and_the_others_of_their_batch_arrive(server: Server) -> None:
+    server.fails_at = {"3", "77"}
+    with _client(server.url, batch_size=100) as usage:
+        for number in range(150):
+            usage.track("e", number, idempotency_key=str(number))
+        assert usage.flush(10)
+        kept = usage.failed_batches
+        assert {event["idempotency_key"] for batch in kept for event in batch.events} == {"3", "77"}
+        assert all(batch.reason.startswith("500") for batch in kept)
+    assert len(server.kept) == usage.tally.accepted == 148
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_nothing_is_sent_again_before_the_service_wants_it(server: Server, status: int) -> None:
     server.script = [(status, {"retry-after": "1"})]

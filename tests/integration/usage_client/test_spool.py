@@ -54,6 +54,57 @@ def test_what_was_tracked_during_an_outage_is_sent_when_it_is_over(server: Serve
     assert _files(tmp_path) == []
 
 
+@pytest.mark.parametrize("poison", [{"0"}, {"99"}, {"7", "50", "51"}])
+def test_events_that_break_the_service_are_set_apart_and_block_no_others(
+    server: Server, tmp_path: Path, until: Until, poison: set[str]
+) -> None:
+    server.fails_at = set(poison)
+    with _client(server.url, tmp_path, batch_size=50) as usage:
+        for number in range(100):
+            usage.track("e", number, idempotency_key=str(number))
+        until(lambda: len(server.kept) == 100 - len(poison))
+        for number in range(100, 120):
+            usage.track("e", number, idempotency_key=str(number))
+        until(lambda: len(server.kept) == 120 - len(poison) and usage.spool.failed == len(poison))
+        requests = len(server.batches)
+        assert usage.flush(10)
+        time.sleep(0.3)
+        assert len(server.batches) == requests, "they are not tried again and again"
+    tally = usage.tally
+    assert (tally.failed, tally.lost, tally.accepted) == (len(poison), 0, 120 - len(poison))
+    assert tally.tracked + tally.recovered == tally.sent + tally.spooled + tally.failed + tally.lost
+    server.fails_at = set()
+    with _client(server.url, tmp_path) as usage:  # mended meanwhile
+        assert usage.flush(10)
+    assert set(server.kept) == set(map(str, range(120))) and _files(tmp_path) == []
+
+
+def test_one_event_that_breaks_the_service_waits_until_others_show_that_it_is_there(
+    server: Server, tmp_path: Path, until: Until
+) -> None:
+    server.fails_at = {"bad"}
+    with _client(server.url, tmp_path) as usage:
+        usage.track("e", idempotency_key="bad")
+        until(lambda: len(server.batches) > 8)
+        assert (usage.spool.events, usage.spool.failed) == (1, 0), "it may be an outage"
+        usage.track("e", idempotency_key="good")
+        until(lambda: usage.spool.failed == 1)
+    assert set(server.kept) == {"good"}
+
+
+def test_a_service_that_fails_at_everything_is_an_outage(server: Server, tmp_path: Path, until: Until) -> None:
+    server.fails_at = set(map(str, range(60)))
+    with _client(server.url, tmp_path, batch_size=20) as usage:
+        for number in range(60):
+            usage.track("e", number, idempotency_key=str(number))
+        until(lambda: len(server.batches) > 60)
+        assert (usage.spool.events, usage.spool.failed, usage.spool.files) == (60, 0, usage.spool.files)
+        assert usage.spool.files <= 3, "it is not taken apart on disk"
+        server.fails_at = set()
+        assert usage.flush(10)
+    assert len(server.kept) == 60 and usage.tally.failed == 0
+
+
 def test_nothing_waits_in_memory_while_the_service_is_away(nowhere: str, tmp_path: Path, until: Until) -> None:
     usage = _client(nowhere, tmp_path, batch_size=10, max_pending=50)
     for number in range(500):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metering.processes import status, supervisor
+from metering.processes.ports import free_port
 from metering.processes.supervisor import Component
 from metering.settings import Settings
 
@@ -50,3 +51,39 @@ def test_what_a_component_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
     supervisor.run_to_end(settings, Component("writer", "the writer", write))
     for path in (tmp_path / "made", tmp_path / "logs" / "writer.log"):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+LEAVING = """
+import signal, socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+def leave(*_):
+    listener.close()
+    time.sleep(0.5)
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+print("listens", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_what_was_asked_to_end_is_waited_for_and_does_not_count_as_running(tmp_path: Path) -> None:
+    settings, port = Settings(home=tmp_path, values={}), free_port()
+    part = Component("leaver", "the leaver", [sys.executable, "-c", LEAVING, str(port)], port=port)
+    record = supervisor.start(settings, part)
+    supervisor.wait_ready(part, record, 20)
+    try:
+        assert supervisor.stays(settings, part)
+        record.process().terminate()  # type: ignore[union-attr]  # it runs
+        assert not supervisor.stays(settings, part)
+        assert not record.process()
+    finally:
+        supervisor.stop(settings, "leaver", 5)
+
+
+def test_status_ends_with_what_it_found(tmp_path: Path) -> None:
+    found = status.collect(Settings(home=tmp_path, values={}))
+    assert status.exit_code(found) == 3
+    found["components"][0]["running"] = True
+    assert status.exit_code({**found, "remedy": None}) == 0
+    assert status.exit_code({**found, "remedy": None, "late": ["Usage waits."]}) == 1

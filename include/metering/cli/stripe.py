@@ -111,6 +111,54 @@ def release(
     print(f"{released} windows of {team} will be planned again.")
 
 
+@app.command(epilog=_epilog("./billing stripe adopt", "./billing stripe adopt --yes"))
+def adopt(
+    yes: bool = typer.Option(False, "--yes", help="Do it; without this, only what would be done is shown."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
+) -> None:
+    """After a restore from an older backup: take what Stripe has into the ledger, so that nothing is sent twice.
+
+    Bring usage up to date first: usage that this database lacks and Stripe has would be taken back by the next
+    submission.
+    """
+    from dataclasses import asdict
+
+    from metering import submission
+    from metering.cli.console import say, table
+    from metering.database import connect
+
+    say("Reading Stripe's totals of all customers and meters.")
+    with connect(application="billing-stripe") as connection:
+        found = submission.adopt(connection, keep=yes)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    for rows, title, headers in (
+        (found.adopted, "Adopted" if yes else "To adopt", ("Team", "Meter", "From", "Until", "Ledger", "Stripe")),
+        (found.unexplained, "In no window that is known", ("Team", "Meter", "Day", "Quantity")),
+    ):
+        if rows:
+            table((_shown(row) for row in rows), headers=headers, title=title)
+            print()
+    done = "were" if yes else "would be"
+    print(
+        f"{found.pairs} customers and meters read, from {found.begin:%Y-%m-%d} on: {len(found.adopted)} windows "
+        f"{done} adopted, {found.cancelled} open submissions {done} cancelled."
+    )
+    print("Submission goes on." if yes else "Nothing was changed: --yes does it.")
+
+
+@app.command("replace-customer", epilog=_epilog("./billing stripe replace-customer acme"))
+def replace_customer(team: str = typer.Argument(help="The team's key.")) -> None:
+    """Give a team a new customer in place of one that was deleted at Stripe, and send it its open periods anew."""
+    from metering import submission
+    from metering.database import connect
+
+    with connect(application="billing-stripe") as connection:
+        customer, anew = submission.replace_customer(connection, team)
+    print(f"{team} is {customer} at Stripe now; {anew} submissions will be planned again for it.")
+
+
 def _sentence(counts: dict[str, Any]) -> str:
     parts = [f"{counts['planned']} submissions planned"]
     for name, words in (

@@ -14,7 +14,17 @@ from psycopg.rows import DictRow
 
 from metering import settings as settings_module
 from metering.settings import Settings
-from metering.submission import catalog_sync, client, planner, reconciler, resolver, sender
+from metering.submission import (
+    adoption,
+    catalog_sync,
+    client,
+    error_reports,
+    marks,
+    planner,
+    reconciler,
+    resolver,
+    sender,
+)
 
 Connection = psycopg.Connection[DictRow]
 
@@ -22,6 +32,13 @@ Connection = psycopg.Connection[DictRow]
 def _server(settings: Settings | None) -> client.Stripe:
     server = client.connect(settings or settings_module.load())
     server.preflight()
+    return server
+
+
+def _server_of(connection: Connection, settings: Settings | None) -> client.Stripe:
+    """The same, where this database is not older than what Stripe has."""
+    server = _server(settings)
+    marks.require_current(connection, server)
     return server
 
 
@@ -42,16 +59,19 @@ def preview(connection: Connection, settings: Settings | None = None) -> tuple[d
 
 def submit(connection: Connection, settings: Settings | None = None) -> dict[str, int]:
     """Send what is due; counts as `sender.send` gives them."""
-    return sender.send(connection, _server(settings))
+    return sender.send(connection, _server_of(connection, settings))
 
 
 def resolve(connection: Connection, settings: Settings | None = None) -> dict[str, Any]:
-    """Decide what is too old to send again, and confirm what Stripe's totals show.
+    """Read Stripe's reports, decide what is too old to send again, and confirm what Stripe's totals show.
 
-    `undecided` are the counts of `resolver.resolve_undecided`, `periods` those of `reconciler.confirm`.
+    `reported` are the counts of `error_reports.take_up`, `undecided` those of `resolver.resolve_undecided`, `periods`
+    those of `reconciler.confirm`.
     """
-    server = _server(settings)
+    server = _server_of(connection, settings)
+    error_reports.fetch(connection, server)
     return {
+        "reported": error_reports.take_up(connection, server),
         "undecided": resolver.resolve_undecided(connection, server),
         "periods": reconciler.confirm(connection, server),
     }
@@ -59,6 +79,18 @@ def resolve(connection: Connection, settings: Settings | None = None) -> dict[st
 
 def reconcile(connection: Connection, settings: Settings | None = None) -> dict[str, Any]:
     """Compare every period that can still change with Stripe's total; counts as `reconciler.reconcile` gives them."""
-    server = _server(settings)
+    server = _server_of(connection, settings)
+    error_reports.fetch(connection, server)
+    error_reports.take_up(connection, server)
     resolver.resolve_undecided(connection, server)
     return reconciler.reconcile(connection, server)
+
+
+def adopt(connection: Connection, settings: Settings | None = None, *, keep: bool) -> adoption.Adoption:
+    """Take over what Stripe has, after this database was restored from an older backup: `adoption.adopt`."""
+    return adoption.adopt(connection, _server(settings), keep=keep)
+
+
+def replace_customer(connection: Connection, team_key: str, settings: Settings | None = None) -> tuple[str, int]:
+    """Give a team another customer in place of a deleted one: `catalog_sync.replace_customer`."""
+    return catalog_sync.replace_customer(connection, _server_of(connection, settings), team_key)

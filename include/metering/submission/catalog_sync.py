@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -16,8 +18,9 @@ import stripe
 from psycopg.rows import DictRow
 
 from metering import statements
-from metering.database import rows
+from metering.database import one, rows
 from metering.errors import BillingError
+from metering.submission import planner
 from metering.submission.client import Stripe, explained
 from metering.submission.planner import require_mart
 
@@ -114,10 +117,10 @@ def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> 
     by_team: dict[str, str] = {}
     for customer in server.api.v1.customers.list({"limit": 100}).auto_paging_iter():
         present.add(customer.id)
-        team = customer.metadata.to_dict().get(TEAM_METADATA) if customer.metadata is not None else None
+        team_key = _team_of(customer)
         # Lists run newest first; the oldest of a team's is the one that has its usage.
-        if team is not None and customer.id not in known:
-            by_team[team] = customer.id
+        if team_key is not None and customer.id not in known:
+            by_team[team_key] = customer.id
     connection.execute(SQL["mark_customers"], {"present": sorted(present)})
     refused: list[str] = []
     for team in missing:
@@ -135,9 +138,59 @@ def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> 
     return len(missing)
 
 
-def _make_customer(server: Stripe, team: dict[str, Any]) -> str:
+def replace_customer(connection: psycopg.Connection[DictRow], server: Stripe, team_key: str) -> tuple[str, int]:
+    """Give a team another customer, since a deleted one never comes back; its id, and how many submissions start anew.
+
+    What the deleted one was sent, for windows that no final invoice has billed, is planned again for the new one.
+    Raises `BillingError` for a team without a customer, one whose customer is there, and while somebody sends.
+    """
+    sync(connection, server)
+    found = rows(connection, SQL["customer_of"], team_key=team_key)
+    if not found:
+        raise BillingError(
+            f"There is no team {team_key!r} with a customer at Stripe.", "See `./billing stripe status`."
+        )
+    if found[0]["missing_since"] is None:
+        raise BillingError(
+            f"The customer {found[0]['stripe_customer_id']} of {team_key} is at Stripe.",
+            "Only a deleted one is replaced.",
+        )
+    with nobody_sends(connection):
+        try:
+            pages = server.api.v1.customers.list({"limit": 100}).auto_paging_iter()
+            there = [customer.id for customer in pages if _team_of(customer) == team_key]
+            new = there[-1] if there else _make_customer(server, found[0], found[0]["stripe_customer_id"])
+        except stripe.StripeError as error:
+            raise explained(error) from error
+        about = {"team_id": found[0]["team_id"], "stripe_customer_id": new}
+        with connection.transaction():
+            connection.execute(planner.SQL["take_turn"])
+            connection.execute(SQL["replace_customer"], about)
+            reason = f"Sent to {found[0]['stripe_customer_id']}, which was deleted at Stripe."
+            anew = connection.execute(SQL["forget_sent"], {**about, "reason": reason}).rowcount
+            connection.execute(SQL["let_go"], about)
+    return new, anew
+
+
+@contextmanager
+def nobody_sends(connection: psycopg.Connection[DictRow]) -> Iterator[None]:
+    """Have the ledger for oneself; raises `BillingError` where somebody sends at this moment."""
+    if not one(connection, SQL["stop_sending"])["is_mine"]:
+        raise BillingError("A submission is running.", "Wait until it has ended, and run this again.")
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute(SQL["resume_sending"])
+
+
+def _team_of(customer: stripe.Customer) -> str | None:
+    return customer.metadata.to_dict().get(TEAM_METADATA) if customer.metadata is not None else None
+
+
+def _make_customer(server: Stripe, team: dict[str, Any], *instead_of: str) -> str:
     wanted: dict[str, Any] = {"name": team["team_name"][:256], "metadata": {TEAM_METADATA: team["team_key"]}}
-    key = _key("customer", wanted)
+    key = _key("customer", wanted, *instead_of)
     customer = server.api.v1.customers.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]  # the SDK wants its own TypedDict
     return str(customer.id)
 

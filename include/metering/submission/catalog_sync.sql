@@ -1,3 +1,11 @@
+-- name: stop_sending
+-- Whether nobody sends: whoever changes what was sent wants the ledger for itself, until the end of the session or `resume_sending`.
+SELECT pg_try_advisory_lock(7104) AS is_mine;
+
+-- name: resume_sending
+-- The end of it.
+SELECT pg_advisory_unlock(7104);
+
 -- name: take_turn
 -- One process at a time makes things at Stripe.
 SELECT pg_advisory_lock(7103);
@@ -39,6 +47,35 @@ ORDER BY team_id;
 -- name: keep_customer
 -- Remember the customer of a team.
 INSERT INTO billing.stripe_customers (team_id, stripe_customer_id) VALUES (%(team_id)s, %(stripe_customer_id)s);
+
+-- name: customer_of
+-- The customer of a team, and since when Stripe does not know it.
+SELECT team_id, team_key, team_name, stripe_customer_id, missing_since
+FROM billing.teams JOIN billing.stripe_customers USING (team_id)
+WHERE team_key = %(team_key)s;
+
+-- name: replace_customer
+-- Another customer is the team's from now on.
+UPDATE billing.stripe_customers
+SET stripe_customer_id = %(stripe_customer_id)s, missing_since = NULL, replaced_at = clock_timestamp()
+WHERE team_id = %(team_id)s;
+
+-- name: forget_sent
+-- What was sent to the customer before, for windows that no final invoice has billed, leaves the ledger: planning sends it anew.
+UPDATE billing.stripe_submissions AS submission
+SET state = 'cancelled', lease_owner = NULL, lease_until = NULL, error_message = %(reason)s
+FROM billing.stripe_windows AS address
+WHERE submission.team_id = %(team_id)s
+  AND submission.state IN ('pending', 'in_flight', 'uncertain', 'accepted', 'confirmed', 'missing')
+  AND (submission.team_id, submission.meter_id, submission.window_start, submission.window_end, submission.dimensions)
+    = (address.team_id, address.meter_id, address.window_start, address.window_end, address.dimensions)
+  AND address.closed_at IS NULL;
+
+-- name: let_go
+-- Nor is anything held for the customer before.
+UPDATE billing.stripe_windows
+SET held_code = NULL, held_reason = NULL, held_at = NULL
+WHERE team_id = %(team_id)s AND held_code IN ('customer_missing', 'reported');
 
 -- name: mark_customers
 -- Note which customers are gone from Stripe, and which are there again.

@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import stripe
@@ -37,6 +38,27 @@ class Stripe:
     rate: float
     workers: int
     timeout: float
+    backoff: float = 0.25
+    """The pause after a first failed attempt, in seconds; those after the next are longer."""
+    patience: float = 90.0
+    """Seconds without any progress after which the rest is left to the next run."""
+    version: str = "v1"
+    """Of the API to which meter events go that were never sent: v1, or v2."""
+
+    def post_event(self, event: dict[str, Any], idempotency_key: str, version: str) -> str | None:
+        """Send a meter event (event_name, identifier, payload, timestamp in Unix seconds) to v1 or v2; the request id.
+
+        Raises whatever the SDK does. Both versions promise to count an identifier once within 24 hours.
+        """
+        options: Any = {"idempotency_key": idempotency_key}
+        reply: Any
+        if version == "v2":
+            moment = datetime.fromtimestamp(event["timestamp"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            reply = self.api.v2.billing.meter_events.create({**event, "timestamp": moment}, options)  # type: ignore[typeddict-item]  # the SDK wants its own TypedDict
+        else:
+            reply = self.api.v1.billing.meter_events.create(event, options)  # type: ignore[arg-type]  # as above
+        response = reply.last_response
+        return None if response is None else response.request_id
 
     def now(self, connection: psycopg.Connection[DictRow]) -> datetime:
         """The time on Stripe's side (UTC): the emulator's clock, which can be moved, else the database's."""
@@ -63,9 +85,11 @@ class Stripe:
 def connect(settings: Settings) -> Stripe:
     """Make a client from the settings; raises `BillingError` for a key that is none, or live and not allowed.
 
-    Retries are off: each POST is journalled by the sender, which knows what may be sent again. Timeouts are explicit.
-    BILLING_STRIPE_RATE (requests a second), BILLING_STRIPE_WORKERS (requests at once) and BILLING_STRIPE_TIMEOUT
-    (seconds until a reply is given up) can be set.
+    Retries are off: each POST is journalled by the sender, which knows what may be sent again. Timeouts are explicit,
+    and the settings BILLING_STRIPE_RATE (requests a second), BILLING_STRIPE_WORKERS (requests at once),
+    BILLING_STRIPE_TIMEOUT (seconds until a reply is given up), BILLING_STRIPE_BACKOFF (seconds of the first pause),
+    BILLING_STRIPE_PATIENCE (seconds without progress after which a run ends) and BILLING_STRIPE_METER_EVENTS (v1 or v2)
+    say how.
     """
     base = settings.stripe_base_url
     workers = int(_number(settings, "BILLING_STRIPE_WORKERS", _WORKERS, most=64))
@@ -91,6 +115,9 @@ def connect(settings: Settings) -> Stripe:
         ),
         workers=workers,
         timeout=timeout,
+        backoff=_number(settings, "BILLING_STRIPE_BACKOFF", "0.25", most=60),
+        patience=_number(settings, "BILLING_STRIPE_PATIENCE", "90", most=3600),
+        version=_version(settings),
     )
 
 
@@ -114,6 +141,13 @@ def explained(error: stripe.StripeError) -> BillingError:
         f"Stripe refused a request ({error.http_status}): {error.user_message or error}",
         "Nothing was lost: run again after mending the cause.",
     )
+
+
+def _version(settings: Settings) -> str:
+    version = settings.get("BILLING_STRIPE_METER_EVENTS", "v1") or "v1"
+    if version not in ("v1", "v2"):
+        raise BillingError(f"BILLING_STRIPE_METER_EVENTS={version!r} is neither v1 nor v2.", "Change it, or unset it.")
+    return version
 
 
 def _number(settings: Settings, name: str, default: str, *, most: float) -> float:

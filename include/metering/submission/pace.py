@@ -17,6 +17,8 @@ from metering.database import one
 
 SQL = statements.beside(__file__, "pace")
 
+BUCKET = "stripe"
+
 
 class Pace:
     """Reserved moments of one batch, handed out in order to whichever thread asks next."""
@@ -36,7 +38,23 @@ class Pace:
             time.sleep(delay)
 
 
+class Brake:
+    """Holds all threads of a process for a while, when Stripe says that it is asked too fast."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody go on for so many seconds from now."""
+        self._until = max(self._until, time.monotonic() + seconds) if seconds else self._until
+
+    def wait(self) -> None:
+        """Return when nobody is held any more."""
+        while (left := self._until - time.monotonic()) > 0:
+            time.sleep(left)
+
+
 def reserve(connection: psycopg.Connection[DictRow], requests: int, rate: float) -> Pace:
     """Reserve moments for a number of requests at `rate` a second, in which all processes' requests share."""
-    row = one(connection, SQL["reserve"], bucket="stripe", seconds=requests / rate)
+    row = one(connection, SQL["reserve"], bucket=BUCKET, seconds=requests / rate)
     return Pace(rate, row["wait"])

@@ -34,10 +34,7 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
     require_mart(connection)
     moments = {"now": stripe_now, "oldest": stripe_now - OLDEST}
     with connection.transaction():
-        connection.execute(SQL["take_turn"])
-        windows = connection.execute(SQL["record_windows"]).rowcount
-        targets = connection.execute(SQL["record_targets"]).rowcount
-        targets += connection.execute(SQL["record_vanished"]).rowcount
+        windows, targets = record(connection)
         connection.execute(SQL["withdraw_overdue"], moments)
         connection.execute(SQL["find_owed"], moments)
         connection.execute("ANALYZE stripe_owed")
@@ -50,6 +47,16 @@ def plan(connection: psycopg.Connection[DictRow], stripe_now: datetime) -> dict[
         # Claiming joins what was just added; without statistics every claim loops over all of it.
         connection.execute(SQL["analyze_ledger"])
     return {"windows": windows, "targets": targets, "planned": planned, **counts}
+
+
+def record(connection: psycopg.Connection[DictRow]) -> tuple[int, int]:
+    """Bring windows and targets up to date with the mart, and plan nothing; how many windows and targets are new."""
+    with connection.transaction():
+        connection.execute(SQL["take_turn"])
+        windows = connection.execute(SQL["record_windows"]).rowcount
+        targets = connection.execute(SQL["record_targets"]).rowcount
+        targets += connection.execute(SQL["record_vanished"]).rowcount
+    return windows, targets
 
 
 def require_mart(connection: psycopg.Connection[DictRow]) -> None:

@@ -86,7 +86,7 @@ SELECT
     owing.quantity, owing.is_open, owing.last_sequence + 1 AS sequence,
     CASE
         WHEN owing.closed_at IS NOT NULL THEN NULL
-        WHEN owing.held_code = 'refused' THEN 'refused'
+        WHEN owing.held_code IN ('refused', 'reported') THEN owing.held_code
         WHEN owing.event_at < %(oldest)s THEN 'too_old'
         WHEN owing.target_quantity < 0 THEN 'negative'
         WHEN length(ltrim(replace(trim_scale(abs(owing.quantity))::text, '.', ''), '0')) > 15
@@ -110,10 +110,10 @@ LEFT JOIN marts.fct_stripe_usage AS usage USING (team_id, meter_id, dimensions, 
 LEFT JOIN too_wide USING (team_id, meter_id, dimensions, subscription_key, period_start);
 
 -- name: lift_holds
--- Windows whose obstacle is gone are held no more. A refusal stays until somebody releases it.
+-- Windows whose obstacle is gone are held no more. A refusal stays until somebody releases it, a report until it is decided.
 UPDATE billing.stripe_windows AS address
 SET held_code = NULL, held_reason = NULL, held_at = NULL
-WHERE address.held_code <> 'refused'
+WHERE address.held_code NOT IN ('refused', 'reported')
   AND NOT EXISTS (
       SELECT FROM stripe_owed AS owed
       WHERE (owed.team_id, owed.meter_id, owed.window_start, owed.window_end, owed.dimensions)
@@ -138,12 +138,13 @@ FROM stripe_owed AS owed
 WHERE (owed.team_id, owed.meter_id, owed.window_start, owed.window_end, owed.dimensions)
     = (address.team_id, address.meter_id, address.window_start, address.window_end, address.dimensions)
   AND owed.held_code IS NOT NULL
-  AND owed.held_code <> 'refused'
+  AND owed.held_code NOT IN ('refused', 'reported')
   AND address.held_code IS DISTINCT FROM owed.held_code;
 
 -- name: add_submissions
 -- One submission of the difference for each window that owes something, can be sent and has none open. The identifier says
--- which window, which in turn, and what: the same identifier always means the same payload.
+-- which window, which in turn, and what: the same identifier always means the same payload. What was sent before the ledger's
+-- last adoption may have had the same turns, so that the epoch is named too.
 WITH sendable AS MATERIALIZED (
     SELECT
         owed.*,
@@ -163,9 +164,10 @@ SELECT
     'mb1-' || left(encode(sha256(convert_to(concat_ws('|',
         stripe_customer_id, event_name, extract(epoch FROM window_start)::bigint, extract(epoch FROM window_end)::bigint,
         dimensions::text), 'UTF8')), 'hex'), 32)
-    || '-s' || sequence
+    || CASE WHEN epoch = 0 THEN '' ELSE '-e' || epoch END || '-s' || sequence
     || '-' || left(encode(sha256(convert_to(payload::text, 'UTF8')), 'hex'), 16)
 FROM sendable
+CROSS JOIN (SELECT epoch FROM billing.stripe_ledger) AS ledger
 ORDER BY team_id, meter_id, window_start;
 
 -- name: count_owed

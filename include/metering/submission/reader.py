@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import stripe
@@ -41,31 +42,55 @@ def read(
     place, so that it keeps nobody else from being read; a key that is not accepted, or a server that isn't there, is
     raised as `BillingError`.
     """
-    totals: list[Decimal | BillingError] = []
+    return [
+        found if isinstance(found, BillingError) else sum((value for _, value in found), Decimal(0))
+        for found in _read(connection, server, spans, None)
+    ]
+
+
+def read_days(
+    connection: psycopg.Connection[DictRow], server: Stripe, spans: Sequence[Span]
+) -> list[dict[datetime, Decimal] | BillingError]:
+    """The same by UTC day, for spans that begin and end at midnight: totals of days that have any, by their start."""
+    return [
+        found if isinstance(found, BillingError) else dict(found) for found in _read(connection, server, spans, "day")
+    ]
+
+
+_Found = list[tuple[datetime, Decimal]]
+
+
+def _read(
+    connection: psycopg.Connection[DictRow], server: Stripe, spans: Sequence[Span], grouping: str | None
+) -> list[_Found | BillingError]:
+    totals: list[_Found | BillingError] = []
     with ThreadPoolExecutor(server.workers, thread_name_prefix="stripe-read") as pool:
         for start in range(0, len(spans), _CHUNK):
             chunk = spans[start : start + _CHUNK]
             pace = reserve(connection, len(chunk), server.rate)
-            totals.extend(pool.map(lambda span, pace=pace: _total(server, span, pace), chunk))
+            totals.extend(pool.map(lambda span, pace=pace: _summaries(server, span, pace, grouping), chunk))
     return totals
 
 
-def _total(server: Stripe, span: Span, pace: Pace) -> Decimal | BillingError:
+def _summaries(server: Stripe, span: Span, pace: Pace, grouping: str | None) -> _Found | BillingError:
     failure: stripe.StripeError | None = None
+    wanted: Any = {
+        "customer": span.customer_id,
+        "start_time": int(span.begin.timestamp()),
+        "end_time": int(span.end.timestamp()),
+        "limit": 100,
+    }
+    if grouping is not None:
+        wanted["value_grouping_window"] = grouping
     for attempt in range(_TRIES):
         pace.wait()
         try:
-            page = server.api.v1.billing.meters.event_summaries.list(
-                span.meter_id,
-                {
-                    "customer": span.customer_id,
-                    "start_time": int(span.begin.timestamp()),
-                    "end_time": int(span.end.timestamp()),
-                    "limit": 100,
-                },
-            )
+            page = server.api.v1.billing.meters.event_summaries.list(span.meter_id, wanted)
             # The number is a double by now; its shortest decimal is the one that was written, up to 15 digits.
-            return sum((Decimal(str(summary.aggregated_value)) for summary in page.auto_paging_iter()), Decimal(0))
+            return [
+                (datetime.fromtimestamp(summary.start_time, UTC), Decimal(str(summary.aggregated_value)))
+                for summary in page.auto_paging_iter()
+            ]
         except (stripe.AuthenticationError, stripe.PermissionError) as error:
             raise explained(error) from error
         except stripe.StripeError as error:

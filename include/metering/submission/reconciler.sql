@@ -9,6 +9,10 @@ WITH windows AS (
     JOIN billing.billing_periods AS period
       ON period.team_id = state.team_id AND state.event_at >= period.period_start AND state.event_at < period.period_end
       AND period.takes_usage
+    -- What a customer has that was deleted, and whose invoice was final then, can't be read any more.
+    WHERE state.closed_at IS NULL OR NOT EXISTS (
+        SELECT FROM billing.stripe_customers AS customer
+        WHERE customer.team_id = state.team_id AND customer.replaced_at >= state.closed_at)
 ), periods AS (
     SELECT
         team_id, meter_id, subscription_key, period_start, period_end,

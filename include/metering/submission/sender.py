@@ -23,7 +23,7 @@ from psycopg.rows import DictRow
 from metering import statements
 from metering.database import one, rows
 from metering.errors import BillingError
-from metering.submission import outcomes
+from metering.submission import marks, outcomes, pace
 from metering.submission.client import Stripe
 from metering.submission.outcomes import ACCEPTED, Outcome
 from metering.submission.pace import Pace, reserve
@@ -33,7 +33,6 @@ from metering.submission.planner import OLDEST
 RESEND = timedelta(hours=20)
 
 _LEASE = timedelta(minutes=3)
-_PATIENCE = 90.0  # seconds without any progress after which the rest is left to the next run
 _AT_ONCE = 10  # of one lane in one claim
 _BATCH = 500  # in one claim
 MANY = 1000
@@ -52,16 +51,16 @@ class _Lane:
     deadline: float
 
 
-def send(connection: psycopg.Connection[DictRow], server: Stripe, *, patience: float = _PATIENCE) -> dict[str, int]:
+def send(connection: psycopg.Connection[DictRow], server: Stripe, *, patience: float | None = None) -> dict[str, int]:
     """Send everything that is due and return what became of it.
 
     Counts: `sent` (requests made), `accepted` (of them `duplicates`, which Stripe had already), `refused` (their
     windows are held with the reason), `retried` (attempts without an outcome), `later` (to be asked again in the next
     run) and `undecided` (too old to be sent again; reading the summary decides). Raises `BillingError` where Stripe
-    can't be reached, does not accept the key, or gave no outcome for `patience` seconds; what was sent is kept, and
-    nothing is lost or sent twice by running again.
+    can't be reached, does not accept the key, or gave no outcome for `patience` seconds (if not given, the settings');
+    what was sent is kept, and nothing is lost or sent twice by running again.
     """
-    return _Sender(connection, server, patience).run()
+    return _Sender(connection, server, server.patience if patience is None else patience).run()
 
 
 class _Sender:
@@ -74,6 +73,7 @@ class _Sender:
         self._patience = patience
         self._owner = one(connection, SQL["who_am_i"])["owner"]
         self._results: queue.SimpleQueue[tuple[dict[str, Any], Outcome]] = queue.SimpleQueue()
+        self._brake = pace.Brake()
         self._stop = threading.Event()
         self._failure: BillingError | None = None
         self._clock = (server.now(connection), time.monotonic())
@@ -134,47 +134,59 @@ class _Sender:
                 lanes_may_be_free = True
 
     def _claim(self, most: int) -> list[_Lane]:
-        """Take what is due, the attempts committed, and say lane by lane what to send."""
+        """Take what is due, the attempts and the ledger's mark committed, and say lane by lane what to send."""
         now = self._server_now()
-        with self._connection.transaction():
-            self._connection.execute(SQL["take_turn"])
-            claimed = rows(
-                self._connection,
-                SQL["claim"],
-                owner=self._owner,
-                lease=_LEASE,
-                now=now,
-                resend_after=now - RESEND,
-                oldest=now - OLDEST,
-                at_once=_AT_ONCE,
-                most=most,
-            )
-            pace = reserve(self._connection, len(claimed), self._server.rate)
+        with marks.turn(self._connection):
+            with self._connection.transaction():
+                claimed = rows(
+                    self._connection,
+                    SQL["claim"],
+                    owner=self._owner,
+                    lease=_LEASE,
+                    now=now,
+                    resend_after=now - RESEND,
+                    oldest=now - OLDEST,
+                    at_once=_AT_ONCE,
+                    most=most,
+                    version=self._server.version,
+                )
+                if not claimed:
+                    return []
+                timetable = reserve(self._connection, len(claimed) + 1, self._server.rate)
+                mark = one(self._connection, marks.SQL["advance"], now=now)["mark"]
+            try:
+                marks.write(self._connection, self._server, mark, now)
+            except BillingError:
+                self._write([(claim, outcomes.not_sent(ambiguous=claim["ambiguous"])) for claim in claimed], now)
+                raise
         # A reply may take as long as the timeout, and writing it a little.
         deadline = time.time() + _LEASE.total_seconds() - self._server.timeout - 15
         lanes = groupby(claimed, key=lambda submission: (submission["team_id"], submission["meter_id"]))
-        return [_Lane(list(submissions), pace, deadline) for _, submissions in lanes]
+        return [_Lane(list(submissions), timetable, deadline) for _, submissions in lanes]
 
     def _send_lane(self, lane: _Lane) -> None:
         for submission in lane.submissions:
             lane.pace.wait()
+            self._brake.wait()
             if self._stop.is_set() or time.time() > lane.deadline:
                 outcome = outcomes.not_sent(ambiguous=submission["ambiguous"])
             else:
                 outcome = self._post(submission)
+            self._brake.hold(outcome.slow_down)
             self._results.put((submission, outcome))
 
     def _post(self, submission: dict[str, Any]) -> Outcome:
         event = {**submission["payload"], "identifier": submission["identifier"]}
         try:
-            reply = self._server.api.v1.billing.meter_events.create(
-                event,  # type: ignore[arg-type]  # the SDK wants its own TypedDict
-                {"idempotency_key": submission["idempotency_key"]},
-            )
+            request_id = self._server.post_event(event, submission["idempotency_key"], submission["api_version"])
         except Exception as error:
-            return outcomes.of_error(error, attempt=submission["attempt"], ambiguous=submission["ambiguous"])
-        response = reply.last_response
-        return outcomes.accepted(response.request_id if response is not None else None)
+            return outcomes.of_error(
+                error,
+                attempt=submission["attempt"],
+                ambiguous=submission["ambiguous"],
+                first=self._server.backoff,
+            )
+        return outcomes.accepted(request_id)
 
     def _settle(self) -> bool:
         """Write the outcomes that are there or come within a moment; False where there are none yet."""
@@ -189,6 +201,9 @@ class _Sender:
             except queue.Empty:
                 break
         self._write(batch, self._known_now())
+        slow_down = max((outcome.slow_down for _, outcome in batch), default=0.0)
+        if slow_down:
+            self._connection.execute(pace.SQL["slow_down"], {"bucket": pace.BUCKET, "seconds": slow_down})
         self._outstanding -= len(batch)
         for _, outcome in batch:
             self._take_note(outcome)

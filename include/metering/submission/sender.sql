@@ -11,12 +11,8 @@ SELECT pg_advisory_lock_shared(7104);
 -- As above.
 SELECT pg_advisory_unlock_shared(7104);
 
--- name: take_turn
--- Claims are made one at a time, so that two submitters never take the same customer and meter.
-SELECT pg_advisory_xact_lock(7102);
-
 -- name: claim
--- Take what is due, at most a few of each customer and meter, journal an attempt of each, and return what to send. A
+-- One at a time (marks.take_turn), so that two submitters never take the same customer and meter. Take what is due, at most a few of each customer and meter, journal an attempt of each, and return what to send. A
 -- customer and meter with something in flight is left to whoever has it. What was left in flight by a session that is gone
 -- may have had its effect: its first attempt counts on, as it does for what is uncertain. Nothing is sent again 20 hours
 -- after that, because Stripe may by then have forgotten the identifier; and what has become too old for Stripe since it was
@@ -49,7 +45,7 @@ WITH abandoned AS (
       AND (team_id, meter_id) NOT IN (SELECT team_id, meter_id FROM busy)
       AND NOT EXISTS (SELECT FROM billing.holds WHERE holds.team_id = submission.team_id AND released_at IS NULL)
     ORDER BY submission.not_before NULLS FIRST
-    LIMIT 10000
+    LIMIT %(most)s * 8
 ), chosen AS (
     SELECT team_id, identifier, attempts
     FROM (SELECT *, row_number() OVER (PARTITION BY team_id, meter_id ORDER BY window_start, sequence) AS turn FROM due) AS turns
@@ -68,6 +64,9 @@ WITH abandoned AS (
         attempts = submission.attempts + 1,
         first_attempt_at = coalesce(submission.first_attempt_at, %(now)s),
         last_attempt_at = %(now)s,
+        api_version = CASE
+            WHEN submission.first_attempt_at IS NULL THEN %(version)s ELSE coalesce(submission.api_version, 'v1')
+        END,
         not_before = NULL,
         lease_owner = %(owner)s,
         lease_until = clock_timestamp() + %(lease)s
@@ -75,13 +74,14 @@ WITH abandoned AS (
     JOIN billing.stripe_submissions AS earlier USING (team_id, identifier)
     WHERE (submission.team_id, submission.identifier) = (locked.team_id, locked.identifier)
     RETURNING submission.team_id, submission.meter_id, submission.identifier, submission.attempts AS attempt,
-        submission.server_errors, submission.payload, submission.window_start, submission.sequence,
+        submission.server_errors, submission.payload, submission.api_version, submission.window_start, submission.sequence,
         earlier.first_attempt_at IS NOT NULL AS ambiguous
 ), journalled AS (
     INSERT INTO billing.stripe_attempts (team_id, identifier, attempt, idempotency_key)
     SELECT team_id, identifier, attempt, identifier || ':k' || server_errors FROM claimed
 )
-SELECT team_id, meter_id, identifier, attempt, identifier || ':k' || server_errors AS idempotency_key, payload, ambiguous
+SELECT team_id, meter_id, identifier, attempt, identifier || ':k' || server_errors AS idempotency_key, payload, api_version,
+    ambiguous
 FROM claimed
 ORDER BY team_id, meter_id, window_start, sequence;
 

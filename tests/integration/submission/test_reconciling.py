@@ -70,10 +70,12 @@ def test_accepted_usage_that_never_shows_is_unexplained(billing: Billing, emulat
     billing.use(1, "5")
     billing.prepare()
     billing.plan()
-    customer = billing.fetch("SELECT stripe_customer_id AS id FROM billing.stripe_customers")[0]["id"]
-    client.connect(billing.settings).api.v1.customers.delete(customer)
-    # Stripe answers well and drops the event afterwards.
     assert billing.submit()["accepted"] == 1
+    # Somebody takes it out of Stripe, who reports nothing.
+    sent = billing.fetch("SELECT identifier FROM billing.stripe_submissions")[0]["identifier"]
+    client.connect(billing.settings).api.v1.billing.meter_event_adjustments.create(
+        {"event_name": "billing_api_calls", "type": "cancel", "cancel": {"identifier": sent}}
+    )
     assert billing.reconcile()["settling"] == 1
     emulator.set_clock(NOON + timedelta(hours=2))
     with pytest.raises(BillingError, match="t1"):

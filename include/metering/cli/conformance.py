@@ -34,12 +34,10 @@ def conformance(
     from metering import conformance as cases
     from metering import settings
     from metering.cli.console import say
-    from metering.conformance.runner import a_database_of_its_own
 
     found = cases.load(folder)
     say(f"{len(found)} cases in {folder}.")
-    with a_database_of_its_own(settings.load(), say) as own:
-        outcomes = cases.run(found, own, say)
+    outcomes = cases.run_apart(found, settings.load(), say)
     _show(outcomes)
     if json_file is not None:
         counts = {status.value.replace(" ", "_"): _count(outcomes, status) for status in cases.Status}

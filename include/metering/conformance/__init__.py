@@ -8,6 +8,6 @@ here that the product computes.
 
 from metering.conformance.cases import Case, load
 from metering.conformance.outcome import Outcome, Status
-from metering.conformance.runner import run
+from metering.conformance.runner import run, run_apart
 
-__all__ = ["Case", "Outcome", "Status", "load", "run"]
+__all__ = ["Case", "Outcome", "Status", "load", "run", "run_apart"]

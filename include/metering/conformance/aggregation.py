@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
@@ -66,12 +66,14 @@ def trial(case: Case, key: str, now: datetime) -> Trial:
         raise NotApplicable(f"the product's windows are {', '.join(WINDOWS)}, not {made.window}")
     _refuse_keys_by_time(events, said)
     meter = _meter(made, name, said, events)
-    _land(made, name, said, events, (start, end), moved)
+    finer = _land(made, name, said, meter, events, (start, end), moved)
+    if finer and "rounding" in meter:
+        raise NotApplicable(f"quantities have at most {DECIMALS} decimals here")
     expected = Said(dict(case.said.get("expected") or {}), " of a result")
     group_by = [str(dimension) for dimension in said.take("group_by") or []]
     _price(made, meter, group_by, expected)
     said.refuse_rest()
-    made.judge = _Judge(made, case, expected, group_by, recurring=name == "prorated_sum_recurring")
+    made.judge = _Judge(made, case, expected, group_by, recurring=name == "prorated_sum_recurring", finer=finer)
     expected.refuse_rest()
     return made
 
@@ -115,8 +117,11 @@ def _refuse_keys_by_time(events: Sequence[dict[str, Any]], said: Said) -> None:
     for event in events:
         if event.get("transaction_id") is not None:
             times.setdefault(str(event["transaction_id"]), set()).add(str(event["timestamp"]))
-    if "distinct" in policy and any(len(found) > 1 for found in times.values()):
-        raise NotApplicable("it tells events apart by key and time together, and here a key counts once, ever")
+    if any(len(found) > 1 for found in times.values()):
+        if "distinct" in policy:
+            raise NotApplicable("it tells events apart by key and time together, and here a key counts once, ever")
+        if "last" in policy.lower() or "latest" in policy.lower():
+            raise NotApplicable("the last event of a key counts there, and here the first one stands")
 
 
 def _meter(made: Trial, name: str, said: Said, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -159,11 +164,15 @@ def _land(
     made: Trial,
     name: str,
     said: Said,
+    meter: Mapping[str, Any],
     events: Sequence[dict[str, Any]],
     period: tuple[datetime, datetime],
     moved: timedelta,
-) -> None:
-    """The events of a case, those that came before its period, and what stands for a level that was there."""
+) -> int:
+    """The events of a case, those that came before its period, and what stands for a level that was there.
+
+    Returns by how many decimals the values were too fine: they are sent in a unit that is smaller by so many.
+    """
     start, end = period
     if said.has("fraction"):
         share = Fraction(str(said.take("fraction")))
@@ -175,48 +184,64 @@ def _land(
         if of is None:
             raise NotApplicable("nothing says of how many days")
         at = made.about[1] - moved - timedelta(days=int(persisted))
-        made.starts, made.about = (
-            made.about[1] - timedelta(days=int(of)),
-            (made.about[1] - timedelta(days=int(of)), made.about[1]),
-        )
-        made.cycle = {"days": int(of), "counted_from": made.starts.astimezone(ZoneInfo(made.zone)).date()}
+        _last_days(made, int(of))
         events = [{**event, "timestamp": at.isoformat()} for event in events]
     elif of is not None and int(of) != _days(start, end, made.zone):
-        raise NotApplicable(f"the period has {_days(start, end, made.zone)} days, not {of}")
+        if name not in PRORATED or int(of) < _days(start, end, made.zone):
+            raise NotApplicable(f"the period has {_days(start, end, made.zone)} days, not {of}")
+        # Of so many days, those of the period are the last.
+        events = [event for event in events if _moment(str(event["timestamp"]), start) >= start]
+        _last_days(made, int(of))
     if said.has("input"):
         events = [*events, {"timestamp": start.isoformat(), "value": str(said.take("input"))}]
     before = said.number("initial_value")
     if before is not None:
-        groups = {
-            tuple(sorted((n, v) for n, v in event.items() if n not in ("timestamp", "value"))) for event in events
-        }
+        # Each group had it; where there are none, it was there once, and passes the filters.
+        dimensions = [str(name) for name in said.fields.get("group_by") or []]
+        passing = {name: values[0] for name, values in (meter.get("filters") or {}).items()}
+        groups = {tuple((name, event[name]) for name in dimensions if event.get(name) is not None) for event in events}
+        field = str(said.fields.get("field") or "value")
+        sent = (start - QUARTER).isoformat()
         events = [
             *events,
-            *(
-                {**dict(group), "timestamp": (start - QUARTER).isoformat(), "value": str(before)}
-                for group in sorted(groups or {()})
-            ),
+            *({**passing, **dict(group), "timestamp": sent, field: str(before)} for group in sorted(groups or {()})),
         ]
     events = [*(said.take("prior_events") or []), *events, *(said.take("out_of_period_events") or [])]
     middle = start + (end - start) / 2
     takes_values = PLAIN.get(name, "weighted_sum") not in ("count", "unique_count")
+    field = str(said.fields.get("field") or "value")
+    finer = max((_finer(event.get(field)) for event in events), default=0) if takes_values else 0
     for event in events:
         at = _moment(str(event["timestamp"]), middle) + moved
-        if takes_values and _finer(event.get(str(said.fields.get("field") or "value"))):
-            raise NotApplicable(f"quantities have at most {DECIMALS} decimals here")
+        if finer and (value := _decimal(event.get(field))) is not None:
+            event = {**event, field: str(value.scaleb(finer))}
         properties = {key: value for key, value in event.items() if key not in ("timestamp", "transaction_id")}
         landed = made.event("usage", at, properties=properties)
         if event.get("transaction_id") is not None:
             landed["idempotency_key"] = f"transaction {event['transaction_id']}"
+    return finer
 
 
-def _finer(value: object) -> bool:
-    """Whether a value is a number with more decimals than quantities have."""
+def _last_days(made: Trial, days: int) -> None:
+    """Let the period be so many days that end where it ends."""
+    start = made.about[1] - timedelta(days=days)
+    made.starts, made.about = start, (start, made.about[1])
+    made.cycle = {"days": days, "counted_from": start.astimezone(ZoneInfo(made.zone)).date()}
+
+
+def _decimal(value: object) -> Decimal | None:
+    """A value that is a finite number; None for another."""
     try:
         found = Decimal(str(value))
     except ArithmeticError:
-        return False
-    return found.is_finite() and found != round(found, DECIMALS)
+        return None
+    return found if found.is_finite() else None
+
+
+def _finer(value: object) -> int:
+    """How many more decimals a value has than quantities have."""
+    found = _decimal(value)
+    return 0 if found is None else max(0, -int(found.normalize(WIDE).as_tuple().exponent) - DECIMALS)
 
 
 def _moment(text: str, middle: datetime) -> datetime:
@@ -244,15 +269,20 @@ def _price(made: Trial, meter: dict[str, Any], group_by: list[str], expected: Sa
 class _Judge:
     """Compares what a case expects with what was metered and billed."""
 
-    def __init__(self, made: Trial, case: Case, expected: Said, group_by: list[str], *, recurring: bool) -> None:
+    def __init__(
+        self, made: Trial, case: Case, expected: Said, group_by: list[str], *, recurring: bool, finer: int
+    ) -> None:
         """Take every figure that the product has; what is left of `expected` is what it doesn't know."""
-        self.key, self.group_by, self.recurring = made.key, group_by, recurring
+        self.key, self.group_by, self.recurring, self.finer = made.key, group_by, recurring, finer
         decimals = case.said.get("round_expected_to")
-        self.decimals = min(DECIMALS, DECIMALS if decimals is None else int(decimals))
+        most = DECIMALS + finer
+        self.decimals = min(most, most if decimals is None else int(decimals))
         self.expected = {name: expected.take(name) for name in _FIGURES if name in expected.fields}
         if "segments" in self.expected:
             made.not_compared.append("expected: segments")
             del self.expected["segments"]
+        if finer and "amount_at_unit_price_1" in self.expected:
+            raise NotApplicable(f"quantities have at most {DECIMALS} decimals here")
 
     def __call__(self, readings: Sequence[Reading]) -> list[Difference]:
         """What differs."""
@@ -260,13 +290,14 @@ class _Judge:
         lines = {line["price"]: line for line in reading.lines}
         measured = {row["meter"]: row for row in reading.measured}.get(f"{self.key}/usage", {})
         line = lines[f"{self.key}/usage"]
+        level = self._said(measured.get("level"))
         got: dict[str, Any] = {
-            "value": line["quantity"],
-            "value_without_group_by": lines.get(f"{self.key}/whole", {}).get("quantity"),
+            "value": self._said(line["quantity"]),
+            "value_without_group_by": self._said(lines.get(f"{self.key}/whole", {}).get("quantity")),
             "count": measured.get("events_until" if self.recurring else "events") or ZERO,
-            "variation": measured.get("change") or ZERO,
-            "ending_level": measured.get("level"),
-            "full_value": measured.get("level"),
+            "variation": self._said(measured.get("change")),
+            "ending_level": level,
+            "full_value": level,
             "amount_at_unit_price_1": line["amount"],
             "windows": Decimal(len(reading.windows)),
         }
@@ -278,7 +309,7 @@ class _Judge:
                 found += [
                     Difference(f"window {row['window_start']:%Y-%m-%dT%H:%MZ}", value, row["quantity"])
                     for row in reading.windows
-                    if not self._same(number(value), row["quantity"])
+                    if not self._same(number(value), self._said(row["quantity"]))
                 ]
             elif name == "dst_window":
                 found += self._window(value, reading)
@@ -286,9 +317,13 @@ class _Judge:
                 # Nothing was measured: there is no usage, though a bill shows that none is owed.
                 if measured.get("events"):
                     found.append(Difference(name, None, got[name]))
-            elif got.get(name) is None or not self._same(number(value), got[name]):
-                found.append(Difference(name, number(value), got.get(name)))
+            elif not self._same(number(value), got[name]):
+                found.append(Difference(name, number(value), got[name]))
         return found
+
+    def _said(self, quantity: Decimal | None) -> Decimal:
+        """A quantity in the unit of the case; what nothing tells of is none."""
+        return ZERO if quantity is None else quantity.scaleb(-self.finer, context=WIDE)
 
     def _same(self, expected: Decimal, got: Decimal) -> bool:
         unit = Decimal(1).scaleb(-self.decimals)
@@ -305,7 +340,8 @@ class _Judge:
         for group in groups:
             name = tuple(None if group.get(dimension) is None else str(group[dimension]) for dimension in self.group_by)
             got = parts.pop(name, None)
-            if got is None or not self._same(number(group["value"]), got):
+            # Usage of a group that nothing tells of is none.
+            if not self._same(number(group["value"]), self._said(got)):
                 found.append(Difference(f"group {name}", number(group["value"]), got))
         return found + [Difference(f"group {name}", None, got) for name, got in parts.items()]
 

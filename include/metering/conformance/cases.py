@@ -97,15 +97,17 @@ def number(value: object) -> Decimal:
 
 
 def load(folder: Path) -> list[Case]:
-    """All cases of a folder, in the order of its files; raises `BillingError` where there is none or one can't be read.
+    """All cases of a folder, in the order of its files, or of one such file.
+
+    Raises `BillingError` where there is none or a file can't be read.
 
     The files are those named `pricing_cases.json`, `aggregation_cases.json` and `correction_cases.json`, with or
     without more before these names, each a list of cases.
     """
     found: list[Case] = []
-    if not folder.is_dir():
-        raise BillingError(f"{folder} is no folder.", "Give a folder with files such as pricing_cases.json.")
-    for path in sorted(folder.glob("*.json")):
+    if not folder.exists():
+        raise BillingError(f"There is no {folder}.", "Give a folder with files such as pricing_cases.json.")
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else [folder]:
         kind = next((kind for name, kind in KINDS.items() if path.name.endswith(name)), None)
         if kind is None:
             continue

@@ -1,6 +1,10 @@
 -- Statements of metering.conformance: what the marts say of the teams that cases became. `asked` is a JSON array of teams,
 -- each with the period it is about, [start, until), and the unit of its windows, if any.
 
+-- name: plan_for_sets
+-- Hashes join what is read of many teams at once: no planner can estimate the views, and it would nest loops.
+SELECT set_config('enable_nestloop', 'off', true);
+
 -- name: lines
 -- Lines of any bill about the period.
 SELECT
@@ -13,6 +17,16 @@ JOIN marts.fct_bill_lines AS lines
     ON lines.team_key = asked.team
     AND lines.about_period_start >= asked.start AND lines.about_period_start < asked.until
 ORDER BY lines.team_key, lines.period_start, lines.line_key;
+
+-- name: rated
+-- What the period is worth by what is known now, before rounding; a bill's adjustment is of rounded amounts.
+SELECT teams.team_key AS team, rated.kind, trim_scale(sum(rated.exact_amount)) AS exact_amount
+FROM jsonb_to_recordset(%(asked)s) AS asked (team text, start timestamptz, until timestamptz)
+JOIN billing.teams AS teams ON teams.team_key = asked.team
+JOIN intermediate.int_lines_rated AS rated
+    ON rated.team_id = teams.team_id
+    AND rated.period_start >= asked.start AND rated.period_start < asked.until
+GROUP BY teams.team_key, rated.kind;
 
 -- name: tiers
 -- Rated tiers of the period, by what is known now. `slice` is the part of a price that is a combination of dimensions.

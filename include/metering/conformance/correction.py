@@ -73,8 +73,7 @@ def _versions(said: Said, case: Case, words: Words) -> tuple[dict[str, Any], dic
     only_final = said.flag("min_spend_only_on_final_phase")
     tiers = prices.normalized(case.said)
     version = prices.version(prices.base_model(words, said, tiers), said, tiers, words)
-    first = {name: value for name, value in version.items() if not (only_final and name == "minimum_amount")}
-    return version, first
+    return version, prices.while_it_runs(version) if only_final else version
 
 
 def _usage(made: Trial, cumulative: Sequence[Decimal], name: str = "usage", at: int = 1) -> None:

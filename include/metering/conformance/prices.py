@@ -102,6 +102,12 @@ def version(model: str, said: Said, tiers: Sequence[Mapping[str, Any]], words: W
     return made
 
 
+def while_it_runs(version: Mapping[str, Any]) -> dict[str, Any]:
+    """The price of a line within a period: what is missing to a minimum or a commitment is due with its last line."""
+    partly = {name: value for name, value in version.items() if name != "minimum_amount"}
+    return {**partly, "true_up": False} if partly.get("true_up") else partly
+
+
 def tiers_of(
     tiers: Sequence[Mapping[str, Any]], *, by_rate: bool = False, in_blocks: bool = False
 ) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,9 +16,13 @@ from metering.conformance.prices import Words
 from metering.conformance.trial import ZERO, Difference, Phase, Reading, Trial, month_before
 
 WIDE = Context(prec=80, rounding=ROUND_HALF_UP)
+AMOUNT_DECIMALS = 24
+"""Decimals of the product's amounts before they are rounded to a currency's own."""
 HOUR = timedelta(hours=1)
 OLDEST = timedelta(days=9 * 365)
 """Landing takes usage of ten years; cases of before are moved on by whole leap years."""
+# What a unit came to in the end, perhaps rounded to some decimals.
+_EFFECTIVE = re.compile(r"effective_unit_amount(?:_rounded_(?P<decimals>\d+))?")
 # Said of the case rather than of its price.
 TOLD = ("note", "price_version", "max_blocks_is_span", "calendar_billing", "period", "first_day", "last_day")
 
@@ -112,7 +117,10 @@ def _one_price(made: Trial, said: Said, case: Case, words: Words, now: datetime)
     meter = made.meter("usage", **more)
     made.phases[0].prices = [made.price("price", meter, version)]
     billed = said.number("previous_billed")
-    if billed and len(made.phases) == 1:
+    if len(made.phases) > 1 and (partly := prices.while_it_runs(version)) != version:
+        made.phases[0].prices = [made.price("price", meter, partly)]
+        made.phases[-1].prices = [made.price("price", meter, version)]
+    elif billed and len(made.phases) == 1:
         _billed_before(made, meter, version, billed, usage or ZERO)
 
 
@@ -321,10 +329,11 @@ class _Expectation:
         if unit not in (None, "cents"):
             raise NotApplicable(f"amounts in {unit} aren't known")
         others = {}
-        for name in ("expected_cents", "unrounded", "effective_unit_amount", "effective_unit_amount_rounded_2"):
-            value = said.number(name)
-            if value is not None:
-                others[name] = value
+        for name in said.fields:
+            if name in ("expected_cents", "unrounded") or _EFFECTIVE.fullmatch(name):
+                value = said.number(name)
+                if value is not None:
+                    others[name] = value
         if decimals is not None and str(said.fields.get("rounding", "half_up")) == "half_up":
             said.take("rounding")  # of the amount, and the way in which the product rounds
         usage = case.said.get("usage")
@@ -354,7 +363,7 @@ class _Expectation:
                 got = got.scaleb(self.exponent)
             elif self.decimals is not None:
                 got = _rounded(got, self.decimals)
-            found = [] if got == self.total else [Difference("total", self.total, got)]
+            found = [] if _same(self.total, got) else [Difference("total", self.total, got)]
             if self.before is not None and (was := self._of(before, "billed")) != self.before:
                 found.append(Difference("billed before", self.before, was))
             found += self._others(exact, billed)
@@ -370,14 +379,19 @@ class _Expectation:
 
     def _others(self, exact: Decimal, billed: Decimal) -> list[Difference]:
         got: dict[str, Decimal] = {"expected_cents": billed.scaleb(self.exponent), "unrounded": exact}
-        if self.usage:
-            got["effective_unit_amount"] = WIDE.divide(exact, self.usage)
-            got["effective_unit_amount_rounded_2"] = _rounded(WIDE.divide(exact, self.usage), 2)
+        for name in self.others:
+            match = _EFFECTIVE.fullmatch(name)
+            if match:  # of no usage, a unit costs nothing
+                each = WIDE.divide(exact, self.usage) if self.usage else ZERO
+                got[name] = _rounded(each, int(match["decimals"])) if match["decimals"] else each
         return [
-            Difference(name, value, got[name])
-            for name, value in self.others.items()
-            if name in got and got[name] != value
+            Difference(name, value, got[name]) for name, value in self.others.items() if not _same(value, got[name])
         ]
+
+
+def _same(expected: Decimal, got: Decimal) -> bool:
+    """Whether amounts are the same to the last digit that they have here."""
+    return _rounded(expected, AMOUNT_DECIMALS) == _rounded(got, AMOUNT_DECIMALS)
 
 
 def _rounded(value: Decimal, decimals: int) -> Decimal:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Context, localcontext
@@ -16,8 +16,8 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from metering import catalog, closing, database, runs, statements, transform, withdrawals
-from metering.conformance import aggregation, correction, pricing
+from metering import catalog, closing, database, migrate, runs, statements, transform, withdrawals
+from metering.conformance import aggregation, correction, pricing, server
 from metering.conformance.cases import Case, NotApplicable
 from metering.conformance.outcome import Outcome, Status
 from metering.conformance.trial import Reading, Trial
@@ -28,6 +28,8 @@ from metering.ingestion.landing import Landing
 from metering.ingestion.validation import Judge as EventJudge
 from metering.settings import Settings
 
+MOST_RUNS = 40
+"""How often cases run again in smaller parts, where a run breaks off; those that are left then have failed."""
 SQL = statements.beside(__file__, "conformance")
 REASON = "a case says so"
 MAKERS: dict[str, Callable[[Case, str, datetime], Trial]] = {
@@ -100,7 +102,7 @@ def _prepare(case: Case, key: str, now: datetime, outcome: Outcome) -> Trial | N
         outcome.status, outcome.reason = Status.NOT_APPLICABLE, str(reason)
     except BillingError as error:
         outcome.reason = f"the catalog refuses it: {error.message}"
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # whatever a case holds, the others run
         outcome.reason = f"the case can't be read: {type(error).__name__}: {error}"
     else:
         return found
@@ -159,9 +161,11 @@ def _read(connection: psycopg.Connection[DictRow], running: Sequence[_Running]) 
             for one in running
         ]
     )
-    for name in ("lines", "tiers", "measured", "windows"):
-        for row in database.rows(connection, SQL[name], asked=asked):
-            getattr(readings[row.pop("team")], name).append(row)
+    with connection.transaction():
+        connection.execute(SQL["plan_for_sets"])
+        for name in ("lines", "rated", "tiers", "measured", "windows"):
+            for row in database.rows(connection, SQL[name], asked=asked):
+                getattr(readings[row.pop("team")], name).append(row)
     for row in database.rows(connection, SQL["quarantined"]):
         if row["team"] in readings:
             readings[row["team"]].quarantined = row["events"]
@@ -173,26 +177,60 @@ def _judge(one: _Running) -> None:
     outcome = one.outcome
     outcome.not_compared = one.trial.not_compared
     outcome.lines = one.readings[-1].lines
-    outcome.differences = one.trial.judge(one.readings)
+    try:
+        outcome.differences = one.trial.judge(one.readings)
+    except NotApplicable as reason:
+        outcome.status, outcome.reason = Status.NOT_APPLICABLE, str(reason)
+        return
+    except Exception as error:  # whatever a case expects, the others are judged
+        outcome.status = Status.FAILED
+        outcome.reason = f"what it expects can't be compared: {type(error).__name__}: {error}"
+        return
     outcome.status = Status.FAILED if outcome.differences else Status.PASSED
 
 
-@contextmanager
-def a_database_of_its_own(settings: Settings, say: Say = lambda _: None) -> Iterator[Settings]:
-    """A database with every model deployed, on the server that runs or one started for it; dropped afterwards."""
-    import secrets
+def run_apart(cases: Sequence[Case], settings: Settings, say: Say = lambda _: None) -> list[Outcome]:
+    """Run cases in a database that is made for them, on the server that runs or on one started for them.
 
-    from metering import migrate
-    from metering.conformance import server
-
+    All of them share one. Where the run itself breaks off, each half runs in another, and so on, until the case that
+    broke it stands alone: it failed, and the others come out as they are.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="billing-conformance-") as folder,
         server.found(settings, Path(folder), say) as url,
     ):
-        name = f"conformance_{secrets.token_hex(4)}"
-        with server.database(url, name) as address:
-            own = Settings(home=settings.home, values={**settings.values, "DATABASE_URL": address})
-            migrate.migrate(address)
-            say("A database of its own is being made.")
-            transform.deploy(own)
-            yield own
+        return in_halves(cases, lambda some: _in_one(some, url, settings, say), say)
+
+
+def in_halves(
+    cases: Sequence[Case],
+    run_some: Callable[[Sequence[Case]], list[Outcome]],
+    say: Say,
+    most_runs: int = MOST_RUNS,
+) -> list[Outcome]:
+    """Outcomes of all cases by `run_some`, which breaks off because of some of them: those have failed."""
+    runs = 0
+
+    def among(some: Sequence[Case]) -> list[Outcome]:
+        nonlocal runs
+        runs += 1
+        try:
+            return run_some(some)
+        except (BillingError, psycopg.Error) as error:
+            message = error.message if isinstance(error, BillingError) else str(error).strip()
+            if len(some) == 1 or runs + 2 > most_runs:
+                return [Outcome(case, Status.FAILED, f"the run broke off: {message}") for case in some]
+            say(f"A run of {len(some)} cases broke off; they run again in halves, to find out because of which.")
+            half = len(some) // 2
+            return [*among(some[:half]), *among(some[half:])]
+
+    return among(cases)
+
+
+def _in_one(cases: Sequence[Case], server_url: str, settings: Settings, say: Say) -> list[Outcome]:
+    with server.database(server_url, f"conformance_{secrets.token_hex(4)}") as address:
+        own = Settings(home=settings.home, values={**settings.values, "DATABASE_URL": address})
+        migrate.migrate(address)
+        say("A database of its own is being made.")
+        transform.deploy(own)
+        return run(cases, own, say)

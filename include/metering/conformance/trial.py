@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +32,8 @@ class Reading:
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     """Lines of any bill about the period: kind, line_key, price, meter, quantity, amount, exact_amount, about."""
+    rated: list[dict[str, Any]] = field(default_factory=list)
+    """What the period is worth by what is known now: kind, exact_amount."""
     tiers: list[dict[str, Any]] = field(default_factory=list)
     """Rated tiers: price, part, tier, tier_quantity, billed_units, unit_amount, usage_amount, fixed_amount."""
     measured: list[dict[str, Any]] = field(default_factory=list)
@@ -42,15 +44,16 @@ class Reading:
     """Events that were refused."""
 
     def total(self, **only: str) -> Decimal:
-        """What the lines come to, exactly."""
-        return sum((line["exact_amount"] for line in self._lines(**only)), ZERO)
+        """What the period is worth, exactly."""
+        return sum((one["exact_amount"] for one in _only(self.rated, only)), ZERO)
 
     def billed(self, **only: str) -> Decimal:
         """What the lines come to, each rounded to the currency's minor unit."""
-        return sum((line["amount"] for line in self._lines(**only)), ZERO)
+        return sum((line["amount"] for line in _only(self.lines, only)), ZERO)
 
-    def _lines(self, **only: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if all(line[name] == value for name, value in only.items())]
+
+def _only(rows: Sequence[dict[str, Any]], having: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row[name] == value for name, value in having.items())]
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metering import conformance
-from metering.conformance import Case, Outcome, Status
+from metering.conformance import Case, Outcome, Status, runner
 from metering.errors import BillingError
 from metering.settings import Settings
 
@@ -34,6 +36,8 @@ def test_cases_worked_by_hand_come_out_as_expected_and_wrong_ones_fail(
         "p34": "the product has no model quantum (quantum)",
         "p35": "the case says that it is not portable",
         "a17": "the product has no aggregation median",
+        "a74": "quantities have at most 12 decimals here",
+        "a80": "the last event of a key counts there, and here the first one stands",
     }
     assert json.loads(json.dumps([outcome.as_json() for outcome in outcomes]))[0]["status"] == "passed"
 
@@ -51,11 +55,56 @@ def told(outcome: Outcome) -> str:
     return f"{outcome.case.id} {outcome.case.said['title']}: {outcome.status} {outcome.reason} {found}"
 
 
+def test_cases_that_make_no_sense_never_pass_and_never_end_the_run(deployed_database_url: str, tmp_path: Path) -> None:
+    cases = [Case(kind, said) for kind, said in NONSENSE]
+    settings = Settings(home=tmp_path, values={"DATABASE_URL": deployed_database_url})
+    for outcome in conformance.run(cases, settings):
+        assert outcome.status is not Status.PASSED, outcome.case.said
+        assert outcome.reason or outcome.differences, outcome.case.said
+
+
+NONSENSE: list[tuple[str, dict[str, Any]]] = [
+    ("pricing", {}),
+    ("pricing", {"model": 7, "usage": [], "expected_total": {}}),
+    ("pricing", {"model": "standard", "usage": "1", "expected_total": "1", "other": []}),
+    ("pricing", {"model": "graduated", "usage": "1", "expected_total": "1", "tiers_normalized": [3]}),
+    ("pricing", {"model": "standard", "usage": "1", "expected_total": "1", "other": {"unit_price": "NaN"}}),
+    ("pricing", {"model": "standard", "usage": "1e40", "expected_total": "1", "other": {"unit_price": "1"}}),
+    ("pricing", {"model": "standard_filtered", "expected_total": "1", "other": {"filters": ["eu"]}}),
+    ("aggregation", {"aggregation": "sum", "period": "May"}),
+    ("aggregation", {"aggregation": "sum", "period": None, "events": [{"value": "1"}], "expected": {"value": "1"}}),
+    ("aggregation", {"aggregation": "sum", "period": None, "events": [], "expected": {"groups": [{"value": "1"}]}}),
+    ("correction", {"model": "unit", "phases": "none"}),
+    ("correction", {"model": "unit", "phases": [{}], "other": {}}),
+]
+
+
+def test_the_case_that_breaks_a_run_off_fails_alone() -> None:
+    """A run that breaks off runs again in halves; what is left when too many did has failed with the reason."""
+    cases = [Case("pricing", {"id": number}) for number in range(100)]
+
+    def run_some(some: Sequence[Case]) -> list[Outcome]:
+        if any(case.said["id"] in (17, 42) for case in some):
+            raise BillingError("a numeric overflow.", "")
+        return [Outcome(case, Status.PASSED) for case in some]
+
+    outcomes = runner.in_halves(cases, run_some, lambda _: None)
+    assert [outcome.case for outcome in outcomes] == cases
+    failed = {outcome.case.said["id"]: outcome.reason for outcome in outcomes if outcome.status is Status.FAILED}
+    assert failed == dict.fromkeys((17, 42), "the run broke off: a numeric overflow.")
+    few = runner.in_halves(cases, run_some, lambda _: None, most_runs=4)
+    assert len(few) == 100 and {"the run broke off: a numeric overflow.", ""} == {outcome.reason for outcome in few}
+
+
+def test_one_file_is_enough(tmp_path: Path) -> None:
+    assert {case.kind for case in conformance.load(CASES / "correction_cases.json")} == {"correction"}
+
+
 def test_a_folder_without_cases_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(BillingError, match="There are no cases in"):
         conformance.load(tmp_path)
     (tmp_path / "pricing_cases.json").write_text("{]", encoding="utf-8")
     with pytest.raises(BillingError, match="can't be read"):
         conformance.load(tmp_path)
-    with pytest.raises(BillingError, match="is no folder"):
+    with pytest.raises(BillingError, match="There is no"):
         conformance.load(tmp_path / "none")

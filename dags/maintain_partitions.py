@@ -2,7 +2,8 @@
 
 **What it bills.** Nothing. It makes the month partitions of `landing.usage_events` for this month and the next three,
 and opens the billing periods that have begun, so that no event waits for either. Months that closed long ago
-(`BILLING_ARCHIVE_AFTER_MONTHS`) go to Parquet; `./billing archive restore` brings one back.
+(`BILLING_ARCHIVE_AFTER_MONTHS`) go to Parquet; `./billing archive restore` brings one back. What is said of each
+transaction of landing is summed up after a week.
 
 **When it is red.** The log says which statement failed, or why a month could not be archived; it is where it was.
 Events still land meanwhile: writers make a missing partition themselves, only slower. Step by step:
@@ -47,6 +48,14 @@ with DAG(
 
         return archive.keep_up(connection)
 
+    @metering_task()
+    def merge_batches(connection):
+        """Merge the rows about transactions that were metered more than a week ago."""
+        from metering import batches
+
+        return batches.merge(connection)
+
     make_partitions()
     open_periods()
     archive_months()
+    merge_batches()

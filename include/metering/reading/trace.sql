@@ -8,7 +8,9 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 -- The event and its batch. The event itself is missing where its month has been archived; its key stays.
 SELECT
     keys.occurred_at, keys.key_digest, events.event_name, trim_scale(events.quantity) AS quantity, events.unit,
-    events.subject, events.properties::text AS properties, events.recorded_at, batches.source,
+    events.subject, events.properties::text AS properties, events.recorded_at,
+    -- What came over HTTP long ago has no batch of its own any more: see metering.batches.
+    CASE WHEN events.batch_id IS NOT NULL THEN coalesce(batches.source, 'http') END AS source,
     withdrawals.recorded_at AS withdrawn_at, withdrawals.reason AS withdrawn_because
 FROM landing.event_keys AS keys
 LEFT JOIN landing.usage_events AS events USING (team_id, occurred_at, key_digest)

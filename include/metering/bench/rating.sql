@@ -32,9 +32,9 @@ FROM versions
 CROSS JOIN (VALUES (1, 0, 10000, 0), (2, 10000, 100000, 0.001), (3, 100000, NULL, 0.0008)) AS tiers (tier, over, up_to, unit_amount);
 
 -- name: subscribe
--- Every team is on the plan since eleven months before this one.
+-- Every team is on the plan since twelve months before this one.
 INSERT INTO billing.subscriptions (team_id, currency, time_zone, starts_at)
-SELECT team_id, 'USD', 'UTC', date_trunc('month', now(), 'UTC') - interval '11 months' FROM billing.teams WHERE team_key LIKE 'rate-%%';
+SELECT team_id, 'USD', 'UTC', date_trunc('month', now(), 'UTC') - interval '12 months' FROM billing.teams WHERE team_key LIKE 'rate-%%';
 
 -- name: put_on_plan
 -- Since it began.
@@ -45,7 +45,7 @@ SELECT team_id, starts_at, plan_id FROM billing.subscriptions CROSS JOIN billing
 -- The partitions of the months that events lie in.
 SELECT landing.ensure_months(ARRAY(
     SELECT date_trunc('month', moment, 'UTC') FROM generate_series(
-        %(until)s::timestamptz - interval '305 days', %(until)s::timestamptz, interval '1 day') AS moment));
+        %(until)s::timestamptz - interval '366 days', %(until)s::timestamptz, interval '1 day') AS moment));
 
 -- name: land
 -- So many events, as landing leaves them: `late` of a million lie anywhere in the 30 days before `until`, the others in the
@@ -128,33 +128,6 @@ CROSS JOIN generate_series(
     date_trunc('month', now(), 'UTC') - interval '1 month', date_trunc('month', now(), 'UTC') - interval '1 hour', interval '3 days'
 ) AS moment
 WHERE teams.team_key LIKE 'rate-%%' AND meters.meter_key LIKE 'rate\_%%';
-
--- name: fill_hours
--- And what metering makes of them: hours,
-INSERT INTO marts.fct_usage_hourly (team_id, meter_id, hour_start, local_hour, dimensions, quantity, event_count)
-SELECT team_id, meter_id, date_bin('1 hour', bucket_start, '2000-01-01Z'), date_trunc('hour', bucket_start AT TIME ZONE 'UTC'), dimensions, sum(quantity), sum(event_count)
-FROM intermediate.int_usage_buckets WHERE recorded_to = 'infinity'
-GROUP BY 1, 2, 3, 4, 5
-ON CONFLICT (team_id, meter_id, hour_start, dimensions) DO UPDATE
-SET quantity = excluded.quantity, event_count = excluded.event_count;
-
--- name: fill_days
--- days,
-INSERT INTO marts.fct_usage_daily (team_id, meter_id, day_start, local_day, dimensions, quantity, event_count)
-SELECT team_id, meter_id, date_bin('24 hours', hour_start, '2000-01-01Z'), date_trunc('day', local_hour), dimensions, sum(quantity), sum(event_count)
-FROM marts.fct_usage_hourly
-GROUP BY 1, 2, 3, 4, 5
-ON CONFLICT (team_id, meter_id, day_start, dimensions) DO UPDATE
-SET quantity = excluded.quantity, event_count = excluded.event_count;
-
--- name: fill_months
--- and months. All teams of the bench are in UTC.
-INSERT INTO marts.fct_usage_monthly (team_id, meter_id, month_start, local_month, dimensions, quantity, event_count)
-SELECT team_id, meter_id, date_trunc('month', day_start, 'UTC'), date_trunc('month', local_day), dimensions, sum(quantity), sum(event_count)
-FROM marts.fct_usage_daily
-GROUP BY 1, 2, 3, 4, 5
-ON CONFLICT (team_id, meter_id, month_start, dimensions) DO UPDATE
-SET quantity = excluded.quantity, event_count = excluded.event_count;
 
 -- name: queue_last_month
 -- Every bill of the month that ended last is to be made.

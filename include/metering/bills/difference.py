@@ -4,7 +4,8 @@ The causes are taken in the order in which they were recorded, and each is worth
 made just before and as of each change of prices, plans, subscriptions, credits and final bills, and what lies between
 them is usage that came or was withdrawn. So the amounts add up to the difference of the totals without a remainder. In
 one stretch of usage, a line belongs to its meter; what moves on lines that are about all of them together (a minimum
-of the plan, credits) is shown as interaction.
+of the plan, credits) is shown as interaction. A bill stays in its own currency; in the currency of reports, exchange
+rates are causes as well, and the converted amounts add up as exactly.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from metering import database, statements
 from metering.bills.bill import Bill, find_period, periods, read_bill
 from metering.bills.known import Connection, Known, known, moment
 from metering.bills.lines import Line
+from metering.bills.reporting import Rate, Rates
 from metering.errors import BillingError
 
 SQL = statements.beside(__file__, "difference")
@@ -43,9 +45,10 @@ class Cause(msgspec.Struct):
 
     kind: str
     """usage; price version; plan terms; subscription; subscription plan; credit; meter; final bill; period begun;
-    interaction: what usage of several meters moved on lines that are about all of them."""
+    interaction: what usage of several meters moved on lines that are about all of them; exchange rate: what moved only
+    the bill's worth in the currency of reports."""
     key: str
-    """Which: a meter's, a price's, a plan's, a subscription's or a grant's key, or a period's label."""
+    """Which: a meter's, a price's, a plan's, a subscription's or a grant's key, a period's label, or a currency."""
     recorded_after: datetime
     recorded_until: datetime
     effective_from: datetime | None
@@ -56,6 +59,19 @@ class Cause(msgspec.Struct):
     events_withdrawn: int = 0
     event_keys: list[str] = []
     """The first of those events, in the order in which they occurred."""
+    converted: Decimal | None = None
+    """What it moved in the currency of reports, where that is asked for."""
+
+
+class Worth(msgspec.Struct):
+    """What two states of a bill are worth in the currency of reports; what causes have `converted` adds up exactly."""
+
+    currency: str
+    before: Decimal
+    after: Decimal
+    difference: Decimal
+    rate: Decimal | None
+    """Of the later moment; none: reports don't convert the bill."""
 
 
 class Difference(msgspec.Struct):
@@ -68,6 +84,7 @@ class Difference(msgspec.Struct):
     after: Bill
     difference: Decimal
     causes: list[Cause]
+    worth: Worth | None = None
 
 
 def difference(
@@ -78,8 +95,11 @@ def difference(
     until: datetime | None = None,
     *,
     subscription: str | None = None,
+    currency: str | None = None,
 ) -> Difference:
     """What changed the bill of a period between two moments; the later one left out is now.
+
+    `currency`: what it is worth there is told, too, as reports convert it, with the rates that moved that.
 
     Raises `BillingError` for a team, a period or moments that it can't be told of.
     """
@@ -93,11 +113,16 @@ def difference(
         asking = {**found, "team_id": about.team_id, "since": first, "until": last}
         changes = database.rows(connection, SQL["changes"], **asking)
         moments = sorted({change["recorded_at"] for change in changes})
+        rates = Rates(connection, found, currency, first, last) if currency else None
         # Each change is looked at from the instant before it; recorded moments have microseconds.
-        bounds = sorted({first, last, *moments, *(at - _INSTANT for at in moments if at - _INSTANT > first)})
+        bounds = sorted({
+            *(first, last, *moments, *(at - _INSTANT for at in moments if at - _INSTANT > first)),
+            *(rates.moments if rates else ()),
+        })  # fmt: skip
         with_usage = {row["until"] for row in database.rows(connection, SQL["usage_recorded"], **asking, bounds=bounds)}
         at_last = read_bill(connection, about, found)
     before = at = _as_of(connection, team, found, first)
+    worth_before = rates.worth(before.lines) if rates else Decimal(0)
     causes: list[Cause] = []
     for start, end in pairwise(bounds):
         recorded = [change for change in changes if change["recorded_at"] == end]
@@ -105,13 +130,52 @@ def difference(
             continue
         after = at_last if end == last else _as_of(connection, team, found, end)
         moved = _moved(at.lines, after.lines)
+        caused: list[Cause] = []
         if recorded:
-            causes.append(_change(recorded, start, end, moved))
+            caused.append(_change(recorded, start, end, moved))
         elif moved or end in with_usage:
             with known(connection, team, end) as then:
-                causes += _usage(connection, then, found, start, end, moved, [*at.lines, *after.lines])
+                caused += _usage(connection, then, found, start, end, moved, [*at.lines, *after.lines])
+        # What lies between two states of the bill is converted by the rate before it.
+        if rates:
+            causes += _rates(rates, start, at)
+            for cause in caused:
+                cause.converted = _converted(rates, cause)
+            caused += _rates(rates, end, after)
+        causes += caused
         at = after
-    return Difference(before, at_last, at_last.total - before.total, causes)
+    found_difference = Difference(before, at_last, at_last.total - before.total, causes)
+    if rates:
+        worth = rates.worth(at_last.lines)
+        found_difference.worth = Worth(rates.reporting, worth_before, worth, worth - worth_before, rates.now.rate)
+    return found_difference
+
+
+def _converted(rates: Rates, cause: Cause) -> Decimal:
+    """What a cause moved in the currency of reports: its lines by the rate that is reached, rounded as reports do."""
+    before = rates.worth_of((line.before for line in cause.lines), rates.now.rate)
+    return rates.worth_of((line.after for line in cause.lines), rates.now.rate) - before
+
+
+def _rates(rates: Rates, until: datetime, at: Bill) -> list[Cause]:
+    """A cause for each exchange rate up to a moment that changed what a state of the bill is worth."""
+
+    def cause(was: Rate, is_now: Rate) -> Cause:
+        said, said_before = (rate.said(rates.currency, rates.reporting) for rate in (is_now, was))
+        amounts = [line.amount for line in at.lines]
+        return Cause(
+            kind="exchange rate",
+            key=rates.currency,
+            recorded_after=was.moment,
+            recorded_until=is_now.moment,
+            effective_from=is_now.quoted_at,
+            detail=f"{said}; before, {said_before}",
+            amount=Decimal(0),
+            lines=[],
+            converted=rates.worth_of(amounts, is_now.rate) - rates.worth_of(amounts, was.rate),
+        )
+
+    return [cause(was, is_now) for was, is_now in rates.until(until)]
 
 
 def _as_of(connection: Connection, team: str, found: dict[str, Any], at: datetime) -> Bill:

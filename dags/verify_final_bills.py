@@ -35,7 +35,13 @@ with DAG(
             minimum=0,
             title="Bills besides",
             description_md="How many bills that became final earlier are rebuilt, too.",
-        )
+        ),
+        "period": Param(
+            None,
+            type=["null", "string"],
+            title="Period",
+            description_md="Only bills of this billing period, such as 2026-10; left out: of all.",
+        ),
     },
 ):
 
@@ -47,6 +53,6 @@ with DAG(
         from metering.bills import verification
 
         since = datetime.now(UTC) - timedelta(hours=25)
-        return verification.verify(connection, since, params["sample"], run_id)
+        return verification.verify(connection, since, params["sample"], run_id, period=params["period"])
 
     rebuild_final_bills()

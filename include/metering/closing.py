@@ -28,14 +28,14 @@ def close_periods(connection: psycopg.Connection[DictRow], grace: timedelta = GR
     """
     with connection.transaction():
         connection.execute(SQL["take_turn"])
-        connection.execute(SQL["record_now"])
+        now = one(connection, SQL["record_now"])["now"]
         state = one(connection, SQL["metering_state"])
         if state["open_run"] is not None:
             raise BillingError(
                 f"Metering run {state['open_run']} is not closed, so no bill can become final.",
                 "Let aggregate_usage succeed, then run this again.",
             )
-        values = {"grace": grace, "horizon": state["horizon"]}
+        values = {"grace": grace, "horizon": state["horizon"], "now": now}
         held = rows(connection, SQL["held_periods"], **values)
         connection.execute(SQL["drop_empty_closing_periods"])
         finalized = rows(connection, SQL["finalize_bills"], **values)

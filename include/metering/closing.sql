@@ -9,8 +9,8 @@ SELECT
     (SELECT max(recorded_until) FROM billing.metering_runs WHERE closed_at IS NOT NULL) AS horizon;
 
 -- name: record_now
--- A final bill is recorded in order with everything else that is.
-SELECT landing.record_now();
+-- A final bill is recorded in order with everything else that is, and all of one closing at one moment.
+SELECT landing.record_now() AS now;
 
 -- name: held_periods
 -- Ended periods that a hold on their team keeps open.
@@ -39,14 +39,16 @@ WHERE NOT periods.takes_usage AND periods.finalized_at IS NULL
 -- Keeps the bill of each ended period whose usage up to the end of the grace is metered. A subscription of which anything
 -- that ended is still queued waits as a whole, so that its bills become final in their order; one whose prices were recorded since
 -- the last run took its horizon waits for the next, so that a bill holds what was known as of its moment and nothing else.
-INSERT INTO billing.finalized_bills (team_id, subscription_key, period_start, currency, total, as_of, digest)
+INSERT INTO billing.finalized_bills (
+    team_id, subscription_key, period_start, currency, total, as_of, digest, finalized_at)
 SELECT
     periods.team_id, periods.subscription_key, periods.period_start, periods.currency,
     coalesce(sum(lines.amount), 0),
     %(horizon)s::timestamptz,
     billing.bill_digest(string_agg(
         billing.line_said(lines.line_key, lines.kind, lines.about_period_start, lines.quantity, lines.amount),
-        E'\n' ORDER BY lines.line_key COLLATE "C"))
+        E'\n' ORDER BY lines.line_key COLLATE "C")),
+    %(now)s
 FROM billing.billing_periods AS periods
 LEFT JOIN marts.fct_bill_lines AS lines USING (team_id, subscription_key, period_start)
 WHERE periods.finalized_at IS NULL

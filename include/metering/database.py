@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -55,3 +56,13 @@ def one(connection: psycopg.Connection[DictRow], statement: str, **values: Any) 
 def rows(connection: psycopg.Connection[DictRow], statement: str, **values: Any) -> list[dict[str, Any]]:
     """Run a statement and return all of its rows."""
     return connection.execute(statement, values).fetchall()
+
+
+def planned_once(
+    connection: psycopg.Connection[DictRow], statement: str, values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The same, of a statement that takes longer to plan than to run: the connection keeps its first plan.
+
+    For sessions in which `plan_cache_mode` is `force_generic_plan`.
+    """
+    return connection.execute(statement, values, prepare=True).fetchall()

@@ -1,12 +1,34 @@
 -- Statements of metering.bench.asof: what to ask about, and the plain query to compare with.
 
 -- name: last_period
--- The label of the billing period that ended last.
-SELECT max(period_label) AS label FROM billing.billing_periods WHERE finalized_at IS NOT NULL;
+-- The calendar month that ended last, with its label.
+SELECT
+    to_char(date_trunc('month', now(), 'UTC') - interval '1 month', 'YYYY-MM') AS label,
+    date_trunc('month', now(), 'UTC') - interval '1 month' AS since, date_trunc('month', now(), 'UTC') AS until;
 
--- name: final_bills
--- How many bills are final.
-SELECT count(*) AS bills FROM billing.finalized_bills;
+-- name: land_late
+-- Late usage of quarter-hours of the last thirty days that have some already.
+WITH recorded AS MATERIALIZED (SELECT landing.record_now() AS recorded_at),
+chosen AS MATERIALIZED (
+    SELECT team_id, event_name, date_bin('15 minutes', occurred_at, '2000-01-01Z') AS bucket_start, event_key
+    FROM landing.usage_events
+    WHERE occurred_at >= now() - interval '30 days' AND occurred_at < date_trunc('hour', now()) - interval '1 hour'
+    ORDER BY hashtext(event_key)
+    LIMIT %(events)s
+),
+batch AS (
+    INSERT INTO landing.batches (recorded_at, source, accepted, duplicates, quarantined, first_occurred_at, last_occurred_at)
+    SELECT recorded_at, 'bench', count(*), 0, 0, min(bucket_start), max(bucket_start) + interval '15 minutes'
+    FROM recorded CROSS JOIN chosen
+    GROUP BY recorded_at
+    RETURNING batch_id, recorded_at
+)
+INSERT INTO landing.usage_events (
+    team_id, occurred_at, key_digest, event_key, event_name, quantity, properties, batch_id, recorded_at)
+SELECT
+    chosen.team_id, chosen.bucket_start + interval '1 second' * (hashtext(chosen.event_key) & 511), gen_random_uuid(),
+    'late-' || chosen.event_key, chosen.event_name, 7, '{}', batch.batch_id, batch.recorded_at
+FROM chosen CROSS JOIN batch;
 
 -- name: change_price
 -- A price that is corrected for all of the time.
@@ -27,11 +49,31 @@ SELECT team_key FROM billing.teams WHERE team_key LIKE 'rate-%%' ORDER BY hashin
 -- Today's bill, as the marts have it.
 SELECT * FROM marts.fct_bill_lines WHERE team_key = %(team)s AND period_label = %(period)s;
 
+-- name: copy_versions
+-- Quarter-hours of a month with all their versions,
+CREATE UNLOGGED TABLE bench_versions AS
+SELECT * FROM intermediate.int_usage_buckets WHERE bucket_start >= %(since)s AND bucket_start < %(until)s;
+
+-- name: index_versions
+-- and their key.
+CREATE UNIQUE INDEX ON bench_versions (team_id, meter_id, bucket_start, dimensions, member, recorded_from);
+
+-- name: copy_standing
+-- The same without versions: what stands, and no recorded time,
+CREATE UNLOGGED TABLE bench_standing AS
+SELECT team_id, meter_id, bucket_start, dimensions, member, event_count, quantity, passed_quantity_seconds, decided_at
+FROM bench_versions WHERE recorded_to = 'infinity';
+
+-- name: index_standing
+-- and their key.
+CREATE UNIQUE INDEX ON bench_standing (team_id, meter_id, bucket_start, dimensions, member);
+
 -- name: versions
--- The quarter-hours with all their versions: how many rows, how many of them stand, and the bytes of all.
-SELECT count(*) AS rows, count(*) FILTER (WHERE recorded_to = 'infinity') AS standing,
-       pg_total_relation_size('intermediate.int_usage_buckets') AS size
-FROM intermediate.int_usage_buckets;
+-- Rows and bytes of both.
+SELECT
+    count(*) AS rows, count(*) FILTER (WHERE recorded_to < 'infinity') AS gone,
+    pg_total_relation_size('bench_versions') AS kept, pg_total_relation_size('bench_standing') AS plain
+FROM bench_versions;
 
 -- name: supersede
 -- What keeping versions does with as many rows as the last run has written: it closes them.

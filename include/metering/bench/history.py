@@ -1,15 +1,17 @@
-"""A long history made at once: events landed month by month, and set-based what metering and rating leave of them.
+"""A long history made at once: events landed month by month, and as whole sets what metering and rating leave of them.
 
-Metering looks a window up before it writes it, which is what an hour's increment needs and what years at once make slow.
-Here quarter-hours, hours, days and months are filled by one plain query each, and bills are made by the models. What was
-filled is compared with what metering would make of the events before anybody measures on it.
+Metering looks a window up before it writes it: what an hour's increment needs, and what makes years at once slow. Here
+quarter-hours, hours, days and months are filled by one plain query each, and the models make the bills. What was filled
+is compared with what metering would make of the events before anybody measures on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Protocol
+
+import psycopg
+from psycopg.rows import DictRow
 
 from metering import runs, statements, transform
 from metering.database import one, rows
@@ -22,30 +24,60 @@ COMPARED = timedelta(days=1)
 """So much of the history, up to its end, is counted again from raw events as metering counts."""
 
 
-def fill(connection: Any, since: datetime, until: datetime, events: int, told: Callable[[str], None]) -> int:
-    """Fill usage of the half-open range from events that have landed; return the run that is said to have done it.
+class Place(Protocol):
+    """A database with a catalog of teams in UTC and of meters that add up quantities and tell nothing apart."""
 
-    For teams in UTC and meters that add up `quantity` and tell nothing apart. The run is left open. Raises
-    `BillingError` where what is filled is not what metering would make of the events.
+    connection: psycopg.Connection[DictRow]
+    settings: Settings
+    until: datetime
+
+    def land(self, events: int, late: int, width: timedelta, until: datetime) -> None:
+        """Land events of the `width` of time before `until`."""
+
+    def told(self, what: str) -> None:
+        """Say what is under way."""
+
+
+def make(place: Place, events: int) -> None:
+    """Events of twelve calendar months and the one that runs, metered and billed; no bill is final.
+
+    Raises `BillingError` where what is filled is not what metering would make of the events.
     """
-    run = one(connection, SQL["open_run"], **one(connection, runs.SQL["take_horizon"]), events=events)
-    for month in rows(connection, SQL["months"], since=since, until=until):
-        told(f"Filling quarter-hours, hours and days of {month['since']:%Y-%m}.")
-        for name in ("fill_quarter_hours", "fill_hours", "fill_days", "fill_months"):
-            connection.execute(SQL[name], {**run, **month})
+    connection, until = place.connection, place.until
+    since = one(connection, SQL["begin"], until=until)["since"]
+    months = rows(connection, SQL["months"], since=since, until=until)
+    landed = 0
+    for month in months:
+        due = round(events * ((month["until"] - since) / (until - since)))
+        place.told(f"Landing {due - landed:,} events of {month['since']:%Y-%m}.")
+        place.land(due - landed, 0, month["until"] - month["since"], month["until"])
+        landed = due
+    horizon = one(connection, runs.SQL["take_horizon"])["horizon"]
+    run = one(connection, SQL["open_run"], horizon=horizon, events=events)
+    for month in months:
+        place.told(f"Filling quarter-hours, hours and days of {month['since']:%Y-%m}.")
+        connection.execute(SQL["fill_quarter_hours"], {**run, **month})
+        fill_windows(connection, **month)
     connection.execute(SQL["vacuum_usage"])
+    place.told("Comparing a day of it with what metering makes of its events.")
+    _compare(connection, until - COMPARED, until)
+    connection.execute(SQL["queue_periods"], {**run, "since": since, "until": until})
+    connection.execute(SQL["analyze_queue"])
+    place.told("Making its bills.")
+    transform.build("tag:billing", place.settings, command="run")
+    runs.close_run(connection, run["run_id"])
+    connection.execute(SQL["vacuum_bills"])
+
+
+def fill_windows(connection: psycopg.Connection[DictRow], since: datetime, until: datetime) -> None:
+    """Fill hours, days and months of a range of whole UTC days from its quarter-hours."""
+    for name in ("fill_hours", "fill_days", "fill_months"):
+        connection.execute(SQL[name], {"since": since, "until": until})
+
+
+def _compare(connection: psycopg.Connection[DictRow], since: datetime, until: datetime) -> None:
     with connection.transaction():
-        connection.execute(SQL["compare"], {"since": until - COMPARED, "until": until})
+        connection.execute(SQL["compare"], {"since": since, "until": until})
         differing = one(connection, SQL["differing"])["windows"]
     if differing:
         raise BillingError(f"{differing:,} windows are not what metering makes of events.", "This is a defect.")
-    return int(run["run_id"])
-
-
-def bill(connection: Any, settings: Settings, run: int, since: datetime, until: datetime) -> None:
-    """Make the bills of the periods that touch the half-open range, by the models, and close the run."""
-    connection.execute(SQL["queue_periods"], {"run_id": run, "since": since, "until": until})
-    connection.execute(SQL["analyze_queue"])
-    transform.build("tag:billing", settings, command="run")
-    runs.close_run(connection, run)
-    connection.execute(SQL["vacuum_bills"])

@@ -1,5 +1,9 @@
 -- Statements of metering.bench.history: what metering leaves of events that were landed as history, made as whole sets.
 
+-- name: begin
+-- Where twelve whole months before the one that runs begin.
+SELECT date_trunc('month', %(until)s::timestamptz, 'UTC') - interval '12 months' AS since;
+
 -- name: months
 -- The calendar months of a half-open range of time, each cut at its ends.
 SELECT greatest(month, %(since)s::timestamptz) AS since, least(month + interval '1 month', %(until)s::timestamptz) AS until
@@ -36,7 +40,9 @@ SELECT
 FROM intermediate.int_usage_buckets
 WHERE recorded_to = 'infinity' AND bucket_start >= %(since)s AND bucket_start < %(until)s
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY 1, 2, 3;
+ORDER BY 1, 2, 3
+ON CONFLICT (team_id, meter_id, hour_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
 
 -- name: fill_days
 -- days,
@@ -47,7 +53,9 @@ SELECT
 FROM marts.fct_usage_hourly
 WHERE hour_start >= %(since)s AND hour_start < %(until)s
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY 1, 2, 3;
+ORDER BY 1, 2, 3
+ON CONFLICT (team_id, meter_id, day_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
 
 -- name: fill_months
 -- and months. All teams of a bench are in UTC.
@@ -58,7 +66,9 @@ SELECT
 FROM marts.fct_usage_daily
 WHERE day_start >= %(since)s AND day_start < %(until)s
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY 1, 2, 3;
+ORDER BY 1, 2, 3
+ON CONFLICT (team_id, meter_id, month_start, dimensions) DO UPDATE
+SET quantity = excluded.quantity, event_count = excluded.event_count;
 
 -- name: queue_periods
 -- Every bill of the range is to be made.

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from metering import periods, runs, statements, transform
+from metering.bench import history
 from metering.bench.house import House
 from metering.database import one, rows
 from metering.errors import BillingError
@@ -87,8 +88,8 @@ class Bench:
     def __init__(self, place: Place, teams: int, meters: int, told: Told) -> None:
         """Make the catalog: teams on one plan, which prices each meter in three tiers."""
         self.connection = place.connection
-        self._settings = Settings(home=place.home, values={"DATABASE_URL": place.url})
-        self._teams, self._meters, self._told = teams, meters, told
+        self.settings = Settings(home=place.home, values={"DATABASE_URL": place.url})
+        self._teams, self._meters, self.told = teams, meters, told
         self.until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         self._seed = 0
         told(f"Making a catalog of {teams:,} teams and {meters} meters.")
@@ -122,7 +123,7 @@ class Bench:
 
     def increment(self, events: int) -> tuple[float, float, dict[str, float]]:
         """Land an hour's events, and return the seconds of the plain query, of their way to bills, and of its steps."""
-        self._told(f"Landing {events:,} events of an hour, and taking them to bills.")
+        self.told(f"Landing {events:,} events of an hour, and taking them to bills.")
         self.land(events, LATE, HOUR, self.until)
         plain = self._plain(events)
         seconds, steps = self.aggregate()
@@ -133,7 +134,7 @@ class Bench:
         """Thirty days, metered and rated again from raw events."""
         since = self.until - MONTH
         usage = one(self.connection, SQL["usage_of_range"], occurred_from=since, occurred_until=self.until)
-        self._told(f"Rating {usage['events']:,} events of 30 days again.")
+        self.told(f"Rating {usage['events']:,} events of 30 days again.")
         seconds, steps = self.aggregate(since, self.until)
         self._agree()
         rate = usage["events"] / seconds
@@ -142,17 +143,17 @@ class Bench:
 
     def bills(self) -> Result:
         """Every bill of the month that ended last, from what metering makes of usage."""
-        self._told("Filling quarter-hours, hours, days and months.")
+        self.told("Filling quarter-hours, hours, days and months.")
         run = runs.open_run(self.connection, "bench")
-        for name in ("fill_quarter_hours", "fill_hours", "fill_days", "fill_months"):
-            self.connection.execute(SQL[name], {})
+        self.connection.execute(SQL["fill_quarter_hours"], {})
+        history.fill_windows(self.connection, **one(self.connection, SQL["last_month"]))
         self.connection.execute(SQL["empty_queue"])
         self.connection.execute(SQL["vacuum"])
         self.connection.execute(SQL["queue_last_month"], {"run_id": run})
         self.connection.execute(SQL["analyze_catalog"])
-        self._told(f"Making {self._teams:,} bills.")
+        self.told(f"Making {self._teams:,} bills.")
         begun = time.perf_counter()
-        transform.build("tag:billing", self._settings)
+        transform.build("tag:billing", self.settings)
         seconds = time.perf_counter() - begun
         runs.close_run(self.connection, run)
         made = one(self.connection, SQL["bills_made"])
@@ -165,7 +166,7 @@ class Bench:
 
     def preview(self) -> Result:
         """One bill as a report shows it, of a team among all; the middle one of several."""
-        self._told("Previewing bills.")
+        self.told("Previewing bills.")
         chosen = rows(self.connection, SQL["some_teams"], teams=PREVIEWS)
         taken = []
         for row in chosen:
@@ -180,7 +181,7 @@ class Bench:
 
     def land_history(self, events: int, width: timedelta, until: datetime) -> None:
         """Events of the `width` of time before `until`, metered and rated."""
-        self._told(f"Landing and rating {events:,} events as history.")
+        self.told(f"Landing and rating {events:,} events as history.")
         self.land(events, 0, width, until)
         self.aggregate()
         self.connection.execute(SQL["vacuum"])
@@ -223,7 +224,7 @@ class Bench:
         run = runs.open_run(self.connection, "bench", since, until)
         step("queue")
         for tag in ("usage", "billing"):
-            summary = transform.build(f"tag:{tag}", self._settings)
+            summary = transform.build(f"tag:{tag}", self.settings)
             steps.update({result["name"]: result["seconds"] for result in summary.results if result["seconds"] >= 1})
             step(tag)
         runs.close_run(self.connection, run)

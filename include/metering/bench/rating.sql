@@ -129,6 +129,10 @@ CROSS JOIN generate_series(
 ) AS moment
 WHERE teams.team_key LIKE 'rate-%%' AND meters.meter_key LIKE 'rate\_%%';
 
+-- name: last_month
+-- The month that ended last.
+SELECT date_trunc('month', now(), 'UTC') - interval '1 month' AS since, date_trunc('month', now(), 'UTC') AS until;
+
 -- name: queue_last_month
 -- Every bill of the month that ended last is to be made.
 INSERT INTO billing.periods_to_rate (team_id, subscription_key, period_start, run_id)

@@ -71,10 +71,12 @@ def explain(
     """A page of the events under a line (`TEAM/PERIOD/LINE`, as bills call them), or under one tier of it.
 
     Only tiers that fill one after the other (graduated prices) hold events of their own: in the order in which they
-    occurred. Raises `BillingError` for a line, a tier or a place that is none, and for lines that no event is under.
+    occurred. The line of a bill that is final has the events that were known when it became so; what came later is
+    under the adjustment that it made. Raises `BillingError` for a line, a tier or a place that is none, and for lines
+    that no event is under.
     """
     team, period, line_key = split(line)
-    at = moment(connection, as_of)
+    at = _of_the_bill(connection, team, period, subscription, moment(connection, as_of))
     with known(connection, team, at) as about:
         asking = find_period(connection, about, period, subscription)
         asking |= {"team_id": about.team_id, "line_key": line_key}
@@ -109,6 +111,16 @@ def explain(
         ],
         next=_token(page[-1]) if len(found_events) > limit else None,
     )  # fmt: skip
+
+
+def _of_the_bill(connection: Connection, team: str, period: str, subscription: str | None, at: datetime) -> datetime:
+    """The moment as of which a bill knows that is asked for at `at`: that of a final one stays what it was."""
+    with known(connection, team, at) as about:
+        found = find_period(connection, about, period, subscription)
+        if found["status"] != "finalized":
+            return at
+        kept: datetime = database.one(connection, SQL["final_as_of"], team_id=about.team_id, at=at, **found)["as_of"]
+        return kept.astimezone(UTC)
 
 
 def explain_all(connection: Connection, line: str, **asked: Any) -> Iterator[Page]:
@@ -163,7 +175,8 @@ def _find(connection: Connection, about: Known, asking: dict[str, Any], line: st
             f"{line!r} ({shown.kind}) has no events of its own: it follows from the lines that it is about.",
             f"See them: {bill}",
         )
-    return shown, database.one(connection, SQL["line"], **asking)
+    (found,) = database.planned_once(connection, SQL["line"], asking)
+    return shown, found
 
 
 def _refuse_archived(connection: Connection, asking: dict[str, Any]) -> None:

@@ -15,6 +15,12 @@ WHERE segments.team_id = %(team_id)s AND segments.subscription_key = %(subscript
     AND segments.period_start = %(period_start)s AND segments.line_key = %(line_key)s
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
 
+-- name: final_as_of
+-- As of when the bill of a period knows that is final at the moment.
+SELECT as_of FROM billing.finalized_bills
+WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND period_start = %(period_start)s
+    AND finalized_at <= %(at)s;
+
 -- name: archived
 -- The archived months in which events under the line occurred; what a level rests on may lie in any before.
 SELECT to_char(month, 'YYYY-MM') AS month FROM landing.archived_months
@@ -35,8 +41,10 @@ WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND peri
 
 -- name: look_up_by_key
 -- From here on events are read in the order of their key and looked up by it, so that a page ends where it is full. No planner
--- knows that nearly all of a meter's events may take the price that is asked for: it would read all of them and sort.
+-- knows that nearly all of a meter's events may take the price that is asked for: it would read all of them and sort. Which months they
+-- lie in is known only with the values.
 SELECT
+    set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('enable_nestloop', 'on', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
     set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true);

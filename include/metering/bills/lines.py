@@ -53,7 +53,7 @@ class Line(msgspec.Struct):
 def read_lines(connection: psycopg.Connection[DictRow], asking: Mapping[str, Any]) -> list[Line]:
     """The lines of one bill (`team_id`, `subscription_key`, `period_start`), as of the session's moment."""
     tiers: dict[str, list[Tier]] = {}
-    for row in database.rows(connection, SQL["tiers"], **asking):
+    for row in database.planned_once(connection, SQL["tiers"], asking):
         tiers.setdefault(row.pop("line_key"), []).append(Tier(**row))
     return [
         Line(
@@ -71,5 +71,5 @@ def read_lines(connection: psycopg.Connection[DictRow], asking: Mapping[str, Any
             amount=row["amount"],
             tiers=tiers.get(row["line_key"], []) if row["kind"] == "usage" else [],
         )
-        for row in database.rows(connection, SQL["lines"], **asking)
+        for row in database.planned_once(connection, SQL["lines"], asking)
     ]

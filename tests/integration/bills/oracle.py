@@ -23,6 +23,8 @@ class Facts:
     is one for each hour of the period."""
     plans: list[dict[str, Any]] = field(default_factory=list)
     """plan, effective, recorded."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """What is made of the events of a price: `max`, or their sum."""
     periods: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     """label, start, end: in their order."""
     finals: list[dict[str, Any]] = field(default_factory=list)
@@ -81,17 +83,22 @@ def lines(
                 since, until = max(start, plan_from, version_from), min(end, plan_until, version_until)
                 if since < until:
                     days = Decimal((day(until) - day(since)).days) / Decimal((day(end) - day(start)).days)
-                    used = sum((
+                    used = measured(facts.kinds.get(price), [
                         event["quantity"] for event in facts.events
                         if event["price"] == price and since <= event["at"] < until and event["recorded"] <= at
                         and not (event["withdrawn"] and event["withdrawn"] <= at)
-                    ), Decimal(0))  # fmt: skip
+                    ])  # fmt: skip
                     if version.get("per_period_hour"):
                         hours = Decimal((end - start).total_seconds()) / 3600
                         used = (used / hours).quantize(Decimal("1e-12"), ROUND_HALF_UP)
                     exact = cost(version["model"], version["tiers"], used, days)
                     found[price, since] = exact.quantize(Decimal(1).scaleb(-cents), ROUND_HALF_UP)
     return found
+
+
+def measured(kind: str | None, quantities: list[Decimal]) -> Decimal:
+    """What a meter makes of events."""
+    return max(quantities, default=Decimal(0)) if kind == "max" else sum(quantities, Decimal(0))
 
 
 def stretches(

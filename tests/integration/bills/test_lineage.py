@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from metering import moments
+from metering import closing, moments
 from metering.bills import Line, bill, lineage
 from metering.cli.app import app
 from metering.database import connect
@@ -162,11 +162,11 @@ def test_a_page_is_read_by_key_and_not_past_its_end(used: House) -> None:
         def __getattr__(self, attribute: str) -> Any:
             return getattr(used.connection, attribute)
 
-        def execute(self, query: Any, values: Any = None) -> Any:
+        def execute(self, query: Any, values: Any = None, **more: Any) -> Any:
             if query is lineage.SQL["added"]:
                 told = used.connection.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query, values).fetchone()
                 plans.append(told["QUERY PLAN"][0]["Plan"])
-            return used.connection.execute(query, values)
+            return used.connection.execute(query, values, **more)
 
     connection: Any = Explaining()
     assert len(lineage.explain(connection, name, limit=5).events) == 5
@@ -181,6 +181,25 @@ def test_a_page_is_read_by_key_and_not_past_its_end(used: House) -> None:
     read = [scan for scan in scans(plan) if scan["Actual Loops"]]
     assert read and all(scan["Node Type"].startswith("Index") for scan in read)
     assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in read) < 100
+
+
+def test_a_final_line_keeps_its_events_whatever_comes_later(house: House) -> None:
+    calls = house.meter("calls", "call")
+    plan = house.plan("standard")
+    house.version(house.price("standard/calls", plan, calls), "2020-01-01Z", "graduated", TIERS)
+    house.team("acme", plan, "2026-08-01")
+    house.event("acme", "early", "call", "2026-08-10T12:00Z", "50")
+    house.aggregate()
+    closing.close_periods(house.connection)
+    kept = house.value("select as_of from billing.finalized_bills where total > 0")
+    house.event("acme", "late", "call", "2026-08-10T13:00Z", "7")
+    house.aggregate()
+    line = "acme/2026-08/standard/calls@2026-08-01T00:00Z"
+    page = lineage.explain(house.connection, line)
+    assert page.as_of == kept and page.line.quantity == 50
+    assert [event.key for event in page.events] == ["early"]
+    assert sum((tier.quantity for tier in page.line.tiers), Decimal(0)) == 50
+    assert [event.key for event in lineage.explain(house.connection, line, tier=2).events] == ["early"]
 
 
 def test_the_commands_print_bills_lines_differences_and_ways(

@@ -67,7 +67,7 @@ def test_rates_move_what_a_bill_is_worth_and_never_the_bill(
     assert "corrected" in str(moved[2].detail)
     assert all(cause.amount == 0 for cause in moved)
     _adds_up(told.causes, told.difference, told.worth.difference)
-    assert (told.worth.before, told.worth.after) == (0, Decimal("5.97"))
+    assert (told.worth.before, told.worth.after) == (Decimal(0), Decimal("5.97"))
 
     # Reports of that moment say the same, the period that runs included.
     house.aggregate(finance=True)

@@ -123,6 +123,9 @@ def _subscription(place: Location, team: Team, subscription: Subscription, plans
     starts, ends = moments["starts"], moments.get("ends")
     if ends and ends <= starts:
         yield (*place, "ends"), f"ends at {ends:%Y-%m-%d %H:%M}Z, before it starts"
+        ends = None  # said once
+    if subscription.cycle and "anchor_day" in subscription.model_fields_set:
+        yield (*place, "anchor_day"), "periods of so many days have none: leave out the anchor_day or the cycle"
     if moments.get("plan_from", starts) < starts:
         yield (*place, "plan_from"), "is before the subscription starts"
     yield from _plans_of(place, team, subscription, plans, ends)

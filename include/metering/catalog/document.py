@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,14 @@ def _name(part: object, step: int | str) -> str:
         if isinstance(part, dict):
             for field in ("price", *_NAMES):
                 if isinstance(part.get(field), Hashable) and field in part:
-                    return str(part[field])
+                    named = part[field]
+                    return f"{named:%Y-%m-%dT%H:%MZ}" if _is_in_utc(named) else str(named)
         return f"number {step + 1}"
     return step
+
+
+def _is_in_utc(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() == timedelta(0)
 
 
 def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:

@@ -177,6 +177,17 @@ class Webhook(Part):
     """A URL to which the alert is posted as JSON."""
 
 
+def _log_or_webhook(value: object) -> object:
+    """Either, or one reason why it is neither."""
+    url = value.get("webhook") if isinstance(value, Mapping) and len(value) == 1 else None
+    if value != "log" and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+        raise ValueError(f"should be log, or {{webhook: URL}} with an http or https URL, and it is {value!r}")
+    return value
+
+
+Channel = Annotated[Literal["log"] | Webhook, BeforeValidator(_log_or_webhook)]
+
+
 class Alert(Part):
     """When to warn: the open bill reaches `amount` (in its currency), or the usage of `meter` reaches `quantity`."""
 
@@ -190,7 +201,7 @@ class Alert(Part):
     """The meter that `quantity` is of."""
     severity: Literal["soft", "hard"] = "soft"
     """soft, if left out, or hard."""
-    channels: Annotated[tuple[Literal["log"] | Webhook, ...], Field(min_length=1)] = ("log",)
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("log",)
     """Where it goes: log, and webhooks."""
     active: bool = True
     """Whether it is watched; no silences it."""
@@ -248,6 +259,11 @@ class Catalog(Part):
         Raises `BillingError` that names each mistake by file, line, place and reason.
         """
         source = document.read_all(Path(path))
+        if not source.content:
+            raise BillingError(
+                f"{source.name} is empty: a catalog has meters, plans and teams.",
+                "Run `./billing init --preset api` for one to start from; nothing was changed.",
+            )
         return cls.read(source.content, source)
 
     @classmethod
@@ -350,6 +366,8 @@ def _reason(error: Any) -> str:
             return "needs at least one"
         case "model_type" | "mapping_type":
             return f"should be fields with values, and it is {error['input']!r}"
+        case "bool_type" | "bool_parsing":
+            return f"should be true or false, and it is {error['input']!r}"
         case "decimal_type" | "decimal_parsing" | "int_type" | "int_parsing":
             return f"should be a number, and it is {error['input']!r}"
         case "datetime_type" | "datetime_parsing" | "datetime_from_date_parsing":

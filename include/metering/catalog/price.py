@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from metering.catalog.parts import Amount, Moment, Part, Text, plain
 
@@ -44,6 +44,12 @@ class Hours(Part):
     """When it begins on each of the days, such as '08:00'."""
     until: Clock
     """When it ends, such as '20:00'; before `since`: on the day after."""
+
+    @model_validator(mode="after")
+    def _not_at_once(self) -> Self:
+        if self.since == self.until:
+            raise ValueError("begin and end at the same time; all of a day is from '00:00' until '24:00'")
+        return self
 
     @property
     def ranges(self) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ _CHOICES = {
     ("Meter", "aggregation"): AGGREGATIONS,
     ("PriceVersion", "model"): MODELS,
     ("Price", "currency"): tuple(sorted(EXPONENTS)),
+    ("PlanTerms", "currency"): tuple(sorted(EXPONENTS)),
     ("Subscription", "currency"): tuple(sorted(EXPONENTS)),
 }
 

@@ -22,6 +22,14 @@ ANNOUNCING = frozenset((
     "dynamic", "capacity", "flat", "fee", "model", "true", "up", "matrix",
     "prorated", "proration", "with", "and", "stairstep",
 ))  # fmt: skip
+# What may stand in `other` of a price; whatever else a filter says is the value of a dimension.
+PARAMETERS = frozenset((
+    "block_rounding", "capacity_tiers", "commitment_amount", "commitment_units", "default_unit_price", "divide_by",
+    "fixed_amount_per_event", "flat_fee", "free_amount", "free_events", "free_units", "max_spend", "min_spend",
+    "multiplier", "overage_factor", "package_price", "package_size", "per_event_max", "per_event_min",
+    "percentage_discount", "rate_percent", "rounding", "tiers", "true_up", "unit_price", "usage_discount_units",
+    "zero_usage_policy",
+))  # fmt: skip
 _UP = ("up", "ceil", "ceiling", "round_up")
 _DOWN = ("down", "floor", "round_down", "truncate")
 _NEAREST = ("round", "nearest", "half_up")

@@ -12,7 +12,7 @@ from typing import Any
 from metering.catalog.currencies import EXPONENTS
 from metering.conformance import breakdown, prices
 from metering.conformance.cases import Case, NotApplicable, Said, number
-from metering.conformance.prices import Words
+from metering.conformance.prices import PARAMETERS, Words
 from metering.conformance.trial import ZERO, Difference, Phase, Reading, Trial, month_before
 
 WIDE = Context(prec=80, rounding=ROUND_HALF_UP)
@@ -202,7 +202,8 @@ def _units(made: Trial, said: Said, case: Case, words: Words) -> None:
     """Several units, each with a meter and a price of its own, on one bill."""
     made.phases[0].prices = []
     for place, unit in enumerate(said.take("units")):
-        own = Said({**{name: value for name, value in said.fields.items() if name != "units"}, **unit}, " of a unit")
+        whole = {name: value for name, value in said.fields.items() if name != "units"}
+        own = Said({**whole, **unit}, " of a unit", set(said.taken))
         own.take("unit"), own.take("tiers")
         tiers = unit.get("tiers") or prices.normalized(case.said)
         usage = own.number("usage") or ZERO
@@ -224,11 +225,14 @@ def _filters(made: Trial, said: Said, case: Case, words: Words) -> None:
     parts: list[dict[str, Any]] = []
     common = {name: value for name, value in said.fields.items() if name != "filters"}
     for place, part in enumerate(listed):
-        own = Said({**common, **part}, " of a filter")
+        own = Said({**common, **part}, " of a filter", set(said.taken))
         usage = own.number("usage") or ZERO
         match = {
-            name: str(value) for name, value in part.items() if name not in ("usage", "unit_price", "tiers", "amount")
+            name: value for name, value in part.items() if name not in ("usage", "amount") and name not in PARAMETERS
         }
+        if any(isinstance(value, list | dict) or value is None for value in match.values()):
+            raise NotApplicable("a price is for one value of a dimension, or for all that no other is for")
+        match = {name: str(value) for name, value in match.items()}
         for name in (*match, "tiers", "amount", "default_unit_price"):
             own.take(name)
         own_tiers = part.get("tiers") or tiers

@@ -142,12 +142,10 @@ class Trial:
         subscription: dict[str, Any] = {
             "plan": self.key,
             "currency": self.currency,
-            "anchor_day": self.anchor_day,
             "starts": self.starts,
             "ends": self.ends,
+            **({"cycle": self.cycle} if self.cycle else {"anchor_day": self.anchor_day}),
         }
-        if self.cycle:
-            subscription["cycle"] = self.cycle
         taken_back = {
             event["event"] for said in self.phases for event in said.events if event.get("quantity", ZERO) < ZERO
         }

@@ -108,6 +108,24 @@ MISTAKES = [
         "the same hour stands here twice",
     ),
     (
+        "        currency: EUR\n",
+        "        currency: EUR\n        hours: [{since: '08:00', until: '08:00'}]\n",
+        "16",
+        "begin and end at the same time",
+    ),
+    (
+        "        currency: EUR\n",
+        "        currency: EUR\n        hours: [{days: [monday], since: '08:00', until: '09:00'}]\n",
+        "16",
+        "'mon', 'tue'",
+    ),
+    (
+        "        currency: EUR\n",
+        "        currency: EUR\n        match: {region: [eu, us]}\n",
+        "16",
+        "should be a text, and it is ['eu', 'us']",
+    ),
+    (
         "meter: calls\n        currency: EUR\n",
         "meter: level\n        currency: EUR\n        hours: [{since: '08:00', until: '10:00'}]\n",
         "16",
@@ -197,7 +215,64 @@ MISTAKES = [
     ("effective_from: 2026-01-01T00:00:00Z\n", "effective_from: yesterday\n", "17", "yesterday is no moment, such as"),
     ("starts: 2026-01-01", "starts: soon", "30", "soon is no date or moment, such as"),
     ("dimensions: [region]}\n  - {meter: level", "dimensions: region}\n  - {meter: level", "2", "should be a list"),
+    ("unit_amount: 0.5", "unit_amount: $0.5", "22", "should be a number, and it is '$0.5'"),
+    ("unit_amount: 0.5", "unit_amount: 0.5 EUR", "22", "should be a number, and it is '0.5 EUR'"),
+    ("unit_amount: 0.5", "unit_amount: 0.0000000000001", "22", "has more than 12 decimals"),
+    ("unit_amount: 0.5", "unit_amount: 1e30", "22", "no more than 26 digits before the decimal point"),
+    ("unit_amount: 0.5", "unit_amount: .nan", "22", "should be a number, and it is '.nan'"),
+    ("unit_amount: 0.5", "unit_amount: 0.5, unit_amount: 0.7", "22", "unit_amount stands here twice"),
+    ("- {unit_amount: 0.5}", "- {up_to: 5, unit_amount: 1}\n              - {unit_amount: 2}", "22", "overlaps: 5 is"),
+    ("{up_to: 10, unit_amount: 1}", "{over: 5, up_to: 10, unit_amount: 1}", "21", "usage over 0 up to 5 has no tier"),
+    (TIERS, "            tiers: {unit_amount: 1}\n", "20", "should be a list"),
+    (*said("commitment_amount: 5\n            true_up: maybe"), "21", "should be true or false, and it is 'maybe'"),
+    (*said("group_by: region"), "20", "should be a list, and it is 'region'"),
+    (*said("each: week"), "20", "should be 'hour' or 'day', and it is 'week'"),
+    (*said("free_units: -1"), "20", "greater than or equal to 0"),
+    (
+        "event: call, aggregation: sum",
+        "event: call, aggregation: summ",
+        "2",
+        "summ is no aggregation: use one of count",
+    ),
+    ("event: call, aggregation: sum", "event: call, aggregation: sum, filters: {ok: yes}", "2", "should be a list"),
+    ("event: call, aggregation: sum", "event: call, aggregation: sum, filters: {ok: []}", "2", "needs at least one"),
+    (
+        "event: call, aggregation: sum",
+        "event: call, aggregation: sum, precision: 2",
+        "2",
+        "a precision needs a rounding",
+    ),
+    (MODEL, "            model: Graduated\n", "18", "Graduated is no price model: use one of flat, per_unit"),
     # Who is billed.
+    ("time_zone: UTC", "time_zone: UTC+2", "26", "UTC+2 is no time zone (use an IANA name"),
+    ("starts: 2026-01-01", "starts: 01/02/2026", "30", "01/02/2026 is no date or moment"),
+    ("starts: 2026-01-01", "starts: 2026-01-01T00:00:00", "30", "has no time zone: end it with Z"),
+    ("starts: 2026-01-01", "starts: 2026-01-01, ends: 2026-01-01", "30", "ends at 2026-01-01 00:00Z, before it starts"),
+    ("starts: 2026-01-01", "starts: 2026-01-01, anchor_day: last", "30", "should be a number, and it is 'last'"),
+    (
+        "starts: 2026-01-01",
+        "starts: 2026-01-01, anchor_day: 5, cycle: {days: 7, counted_from: 2026-01-01}",
+        "30",
+        "periods of so many days have none",
+    ),
+    (
+        "plan: p, currency: EUR, starts: 2026-01-01",
+        "plans: [{plan: p}, {plan: p, since: 2027-01-01}], currency: EUR, starts: 2026-01-01, ends: 2026-06-01",
+        "30",
+        "begins when the subscription is over",
+    ),
+    (
+        "    overrides:",
+        "    alerts: [{alert: a, amount: 5, channels: [{webhook: nowhere}]}]\n    overrides:",
+        "27",
+        "should be log, or {webhook: URL}",
+    ),
+    (
+        "    overrides:",
+        "    alerts: [{alert: a, amount: 5, channels: [email]}]\n    overrides:",
+        "27",
+        "should be log, or",
+    ),
     ("starts: 2026-01-01", "starts: 2026-01-01, ends: 2025-12-31", "30", "before it starts"),
     ("plan: p, currency", "plan: q, currency", "30", "there is no plan q"),
     ("plan: p, currency: EUR", "plan: p, currency: USD", "30", "the plan p has no price in USD"),
@@ -229,6 +304,21 @@ def test_numbers_are_what_was_written(tmp_path: Path) -> None:
     price = Catalog.load(file).plans[0].prices[0]
     assert price.versions[0].tiers[0].up_to == 10
     assert price.hours is not None and (price.hours[0].since, price.hours[0].until) == ("20:00", "08:00")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_an_empty_file_is_no_catalog(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BillingError, match=r"prices\.yaml is empty: a catalog has meters, plans and teams"):
+        Catalog.load(file)
+
+
+def test_a_version_is_named_by_its_moment(tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(CATALOG.replace("unit_amount: 0.5", "unit_amount: x"), encoding="utf-8")
+    with pytest.raises(BillingError, match="versions → 2026-01-01T00:00Z → tiers → number 2 → unit_amount"):
+        Catalog.load(file)
 
 
 def test_the_small_catalog_has_no_mistake(tmp_path: Path) -> None:

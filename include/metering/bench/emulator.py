@@ -22,6 +22,8 @@ class Emulator:
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         """Plan one; `environment` is what its process is told."""
         self._state = home / "stripe.sqlite"
+        # It tells of each client that left in the middle, and here they are killed.
+        self._log = (home / "emulator.log").open("wb")
         self._environment = dict(environment)
         self._pool = urllib3.PoolManager(maxsize=4, timeout=10.0, retries=False)
         self.url: str
@@ -40,6 +42,7 @@ class Emulator:
                 "--allow-reset",
             ],
             stdout=subprocess.PIPE,
+            stderr=self._log,
             text=True,
             env=self._environment,
         )
@@ -58,6 +61,7 @@ class Emulator:
         self._process.wait(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._log.close()
 
     @property
     def pid(self) -> int:

@@ -46,8 +46,12 @@ class Memory:
 class House:
     """PostgreSQL as in production (`fsync`, `synchronous_commit`), migrated, with teams, a meter and an API key."""
 
-    def __init__(self, *, service: bool = True, processes: int = 1) -> None:
-        """Plan a house; without `service`, the ingestion service, of so many processes, and its needs are left out."""
+    def __init__(self, *, service: bool = True, processes: int = 1, durable: bool = True) -> None:
+        """Plan a house; without `service`, the ingestion service, of so many processes, and its needs are left out.
+
+        Where speed is not measured and no power is cut, it need not be `durable`: then commits don't wait for the disk.
+        """
+        self._configuration = {} if durable else {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
         self._with_service = service
         self._processes = processes
         self.home: Path
@@ -60,7 +64,7 @@ class House:
         self._service: subprocess.Popen[bytes] | None = None
         try:
             port, password = free_port(), secrets.token_urlsafe(12)
-            postgres.start(self.home / "postgres", port, password)
+            postgres.start(self.home / "postgres", port, password, configuration=self._configuration)
             server = postgres.url(port, password)
             self.url = postgres.url(port, password, "billing")
             postgres.ensure_database(server, "billing")

@@ -82,6 +82,8 @@ def _adopt(connection: Connection, server: Stripe, keep: bool) -> Adoption:
             f"Run it again after {theirs.marked_at + SETTLED:%Y-%m-%d %H:%M} UTC.",
         )
     catalog_sync.sync(connection, server)
+    if keep:
+        catalog_sync.find_replacements(connection, server)
     planner.record(connection)
     # A database without a mark of its own knows nothing: of what Stripe took 35 days ago, usage may be 70 days old.
     since = min(now, mine["marked_at"] or now - OLDEST)

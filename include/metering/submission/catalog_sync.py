@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import stripe
@@ -25,6 +25,10 @@ from metering.submission.client import Stripe, explained
 from metering.submission.planner import require_mart
 
 TEAM_METADATA = "billing_team"
+_KEYS = 5
+"""Idempotency keys that are tried for one thing in one run."""
+
+Made = TypeVar("Made")
 
 SQL = statements.beside(__file__, "catalog_sync")
 
@@ -98,14 +102,17 @@ def _make_meter(server: Stripe, name: str, display_name: str) -> stripe.billing.
         "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
         "value_settings": {"event_payload_key": "value"},
     }
-    # The newest meter of that name is part of the key, lest a deactivated one be "made" again by a remembered reply.
-    before = [
-        meter.id
-        for meter in server.api.v1.billing.meters.list({"limit": 100}).auto_paging_iter()
-        if meter.event_name == name
-    ]
-    key = _key("meter", wanted, before)
-    return server.api.v1.billing.meters.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]  # the SDK wants its own TypedDict
+
+    def of_that_name() -> list[stripe.billing.Meter]:
+        listed = server.api.v1.billing.meters.list({"limit": 100}).auto_paging_iter()
+        return [meter for meter in listed if meter.event_name == name]
+
+    # The meters of that name are part of the key, lest a deactivated one be "made" again by a remembered reply.
+    key = _key("meter", wanted, [meter.id for meter in of_that_name()])
+    return _create(
+        lambda attempt: server.api.v1.billing.meters.create(wanted, {"idempotency_key": f"{key}{attempt}"}),  # type: ignore[arg-type]  # the SDK wants its own TypedDict
+        lambda: next((meter for meter in of_that_name() if meter.status == "active"), None),
+    )
 
 
 def _sync_customers(connection: psycopg.Connection[DictRow], server: Stripe) -> int:
@@ -157,19 +164,35 @@ def replace_customer(connection: psycopg.Connection[DictRow], server: Stripe, te
         )
     with nobody_sends(connection):
         try:
-            pages = server.api.v1.customers.list({"limit": 100}).auto_paging_iter()
-            there = [customer.id for customer in pages if _team_of(customer) == team_key]
+            there = [customer.id for customer in _customers(server) if _team_of(customer) == team_key]
             new = there[-1] if there else _make_customer(server, found[0], found[0]["stripe_customer_id"])
         except stripe.StripeError as error:
             raise explained(error) from error
-        about = {"team_id": found[0]["team_id"], "stripe_customer_id": new}
-        with connection.transaction():
-            connection.execute(planner.SQL["take_turn"])
-            connection.execute(SQL["replace_customer"], about)
-            reason = f"Sent to {found[0]['stripe_customer_id']}, which was deleted at Stripe."
-            anew = connection.execute(SQL["forget_sent"], {**about, "reason": reason}).rowcount
-            connection.execute(SQL["let_go"], about)
-    return new, anew
+        return new, _replace(connection, found[0], new)
+
+
+def find_replacements(connection: psycopg.Connection[DictRow], server: Stripe) -> int:
+    """Take the customers of teams whose own was deleted that are at Stripe all the same; how many teams that was.
+
+    A database that was restored may have forgotten that it made them, so what they have must be adopted afterwards.
+    """
+    missing = rows(connection, SQL["customers_missing"])
+    by_team = {_team_of(customer): customer.id for customer in _customers(server)} if missing else {}
+    found = [team for team in missing if team["team_key"] in by_team]
+    for team in found:
+        _replace(connection, team, by_team[team["team_key"]])
+    return len(found)
+
+
+def _replace(connection: psycopg.Connection[DictRow], team: dict[str, Any], new: str) -> int:
+    about = {"team_id": team["team_id"], "stripe_customer_id": new}
+    with connection.transaction():
+        connection.execute(planner.SQL["take_turn"])
+        connection.execute(SQL["replace_customer"], about)
+        reason = f"Sent to {team['stripe_customer_id']}, which was deleted at Stripe."
+        anew = connection.execute(SQL["forget_sent"], {**about, "reason": reason}).rowcount
+        connection.execute(SQL["let_go"], about)
+    return anew
 
 
 @contextmanager
@@ -191,8 +214,37 @@ def _team_of(customer: stripe.Customer) -> str | None:
 def _make_customer(server: Stripe, team: dict[str, Any], *instead_of: str) -> str:
     wanted: dict[str, Any] = {"name": team["team_name"][:256], "metadata": {TEAM_METADATA: team["team_key"]}}
     key = _key("customer", wanted, *instead_of)
-    customer = server.api.v1.customers.create(wanted, {"idempotency_key": key})  # type: ignore[arg-type]  # the SDK wants its own TypedDict
-    return str(customer.id)
+
+    def found() -> str | None:
+        there = [customer.id for customer in _customers(server) if _team_of(customer) == team["team_key"]]
+        return next((customer_id for customer_id in reversed(there) if customer_id not in instead_of), None)
+
+    return _create(
+        lambda attempt: str(server.api.v1.customers.create(wanted, {"idempotency_key": f"{key}{attempt}"}).id),  # type: ignore[arg-type]  # the SDK wants its own TypedDict
+        found,
+    )
+
+
+def _customers(server: Stripe) -> list[stripe.Customer]:
+    """All that are not deleted, newest first."""
+    return list(server.api.v1.customers.list({"limit": 100}).auto_paging_iter())
+
+
+def _create(make: Callable[[str], Made], find: Callable[[], Made | None]) -> Made:
+    """Make something, under another key where Stripe has stored a 5xx under the last and would repeat it for a day.
+
+    `make` is given what to add to the key. Whether a request that was answered with 5xx had its effect is looked up.
+    """
+    for number in range(_KEYS):
+        try:
+            return make(f":k{number}" if number else "")
+        except stripe.StripeError as error:
+            if number == _KEYS - 1 or error.http_status is None or error.http_status < 500:
+                raise
+            found = find()
+            if found is not None:
+                return found
+    raise AssertionError
 
 
 def _key(kind: str, *of: Any) -> str:

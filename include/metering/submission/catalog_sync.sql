@@ -54,6 +54,13 @@ SELECT team_id, team_key, team_name, stripe_customer_id, missing_since
 FROM billing.teams JOIN billing.stripe_customers USING (team_id)
 WHERE team_key = %(team_key)s;
 
+-- name: customers_missing
+-- Teams whose customer was deleted at Stripe.
+SELECT team_id, team_key, stripe_customer_id
+FROM billing.teams JOIN billing.stripe_customers USING (team_id)
+WHERE missing_since IS NOT NULL
+ORDER BY team_id;
+
 -- name: replace_customer
 -- Another customer is the team's from now on.
 UPDATE billing.stripe_customers

@@ -21,7 +21,7 @@ JOIN billing.stripe_customers AS customer USING (team_id)
 JOIN billing.stripe_meters AS meter USING (meter_id)
 WHERE submission.state IN ('uncertain', 'in_flight')
   AND submission.first_attempt_at <= %(resend_after)s
-  AND (submission.lease_until IS NULL OR submission.lease_until < clock_timestamp())
+  AND billing.lease_is_over(submission.lease_owner, submission.lease_until)
 ORDER BY submission.team_id, submission.meter_id, submission.window_start;
 
 -- name: decide

@@ -20,13 +20,7 @@ SELECT pg_advisory_unlock_shared(7104);
 WITH abandoned AS (
     SELECT team_id, identifier
     FROM billing.stripe_submissions
-    WHERE state = 'in_flight'
-      AND (lease_until < clock_timestamp()
-           OR NOT EXISTS (
-               -- Another role's session shows its pid only: then it is taken to be the owner.
-               SELECT FROM pg_stat_activity
-               WHERE pid = split_part(lease_owner, '@', 1)::integer
-                 AND (backend_start IS NULL OR pid || '@' || extract(epoch FROM backend_start) = lease_owner)))
+    WHERE state = 'in_flight' AND billing.lease_is_over(lease_owner, lease_until)
 ), busy AS (
     SELECT DISTINCT team_id, meter_id
     FROM billing.stripe_submissions

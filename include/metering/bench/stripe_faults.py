@@ -11,10 +11,11 @@ import contextlib
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,6 @@ from psycopg.rows import DictRow
 from metering import statements, submission
 from metering.bench.crashes import HOURLY, Step, Worker
 from metering.bench.emulator import Emulator
-from metering.bench.house import House
 from metering.bench.submitting import SQL as CATALOG
 from metering.database import connect, one, rows
 from metering.errors import BillingError
@@ -79,13 +79,22 @@ class Outcome:
 
 
 class Rig:
-    """PostgreSQL, the emulator, and a database for each trial. `identifiers` is false for the control."""
+    """PostgreSQL, the emulator, and a database for each trial.
 
-    def __init__(self, house: House, emulator: Emulator, *, version: str = "v1", identifiers: bool = True) -> None:
-        """Make the database of which those of all trials are copies."""
-        self.emulator, self._identifiers = emulator, identifiers
-        self._server = house.url.removesuffix(urlsplit(house.url).path) + "/postgres"
-        self._log = house.home / "worker.log"
+    `url` is a migrated database that becomes the one of which those of all trials are copies, `home` a folder to write
+    in, `version` that of the API for meter events. `identifiers` is false for the control.
+    """
+
+    def __init__(
+        self, url: str, home: Path, emulator: Emulator, *, version: str = "v1", identifiers: bool = True
+    ) -> None:
+        """Put the catalog into the database."""
+        self.emulator, self.identifiers = emulator, identifiers
+        name = urlsplit(url).path[1:]
+        self._template, self._trial, self._backup = name, f"{name}_trial", f"{name}_backup"
+        self._server = url.removesuffix(name) + "postgres"
+        self.url = url.removesuffix(name) + self._trial
+        self._log = home / "worker.log"
         self.noon = datetime.now(UTC).replace(hour=13, minute=0, second=0, microsecond=0)
         today = self.noon.replace(hour=0)
         self.edge = today - timedelta(days=3) + timedelta(hours=5, minutes=30)
@@ -93,22 +102,18 @@ class Rig:
             "BILLING_STRIPE_URL": emulator.url,
             "BILLING_STRIPE_RATE": "5000",
             "BILLING_STRIPE_WORKERS": "6",
-            "BILLING_STRIPE_TIMEOUT": "0.15",
+            "BILLING_STRIPE_TIMEOUT": "0.12",
             "BILLING_STRIPE_BACKOFF": "0.004",
-            "BILLING_STRIPE_PATIENCE": "2",
+            "BILLING_STRIPE_PATIENCE": "0.5",
             "BILLING_STRIPE_METER_EVENTS": version,
         }
-        self.settings = Settings(house.home, self.values)
-        connection = house.connection
-        with connection.transaction():
+        self.settings = Settings(home, self.values)
+        with connect(url, application="billing-bench") as connection, connection.transaction():
             connection.execute(CATALOG["make_mart"])
             connection.execute(CATALOG["make_teams"], {"teams": TEAMS})
             connection.execute(CATALOG["make_meters"], {"meters": METERS})
             period = {"start": today - timedelta(days=40), "edge": self.edge, "until": today + timedelta(days=60)}
             connection.execute(SQL["make_periods"], period)
-        connection.close()
-        self._template = urlsplit(house.url).path[1:]
-        self.url = house.url.removesuffix(self._template) + "trial"
         days = [today + timedelta(days=day) for day in range(-6, 3)]
         pieces = [(day, day + timedelta(days=1)) for day in days if day != self.edge.replace(hour=0, minute=0)]
         cut = self.edge.replace(hour=0, minute=0)
@@ -121,15 +126,21 @@ class Rig:
         """An empty Stripe whose clock is at 13:00 UTC, and a database that knows the catalog."""
         self.emulator.post("reset", {})
         self.emulator.set_clock(self.noon)
-        self._copy(self._template, "trial")
+        self._copy(self._template, self._trial)
 
     def back_up(self) -> None:
         """Keep the database as it is."""
-        self._copy("trial", "backup")
+        self._copy(self._trial, self._backup)
 
     def restore(self) -> None:
         """Make the database what it was when it was backed up last."""
-        self._copy("backup", "trial")
+        self._copy(self._backup, self._trial)
+
+    def end(self) -> None:
+        """Leave no database behind but the first."""
+        with psycopg.connect(self._server, autocommit=True) as admin:
+            for name in (self._trial, self._backup):
+                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def worker(self, *steps: Step, kill_at: int | None = None, kill_after: float | None = None) -> Worker:
         """Start a worker."""
@@ -140,7 +151,7 @@ class Rig:
             steps or HOURLY,
             kill_at=kill_at,
             kill_after=kill_after,
-            identifiers=self._identifiers,
+            identifiers=self.identifiers,
         ).start()
 
     @contextlib.contextmanager
@@ -377,7 +388,7 @@ def _replace(connection: Connection, settings: Settings, team: str) -> Any:
     return submission.replace_customer(connection, team, settings)
 
 
-def run_seeds(rig: Rig, seeds: range, told: Callable[[Outcome], None]) -> list[Outcome]:
+def run_seeds(rig: Rig, seeds: Iterable[int], told: Callable[[Outcome], None]) -> list[Outcome]:
     """Try each seed; `told` hears of each outcome as it comes."""
     outcomes = []
     for seed in seeds:
@@ -386,17 +397,17 @@ def run_seeds(rig: Rig, seeds: range, told: Callable[[Outcome], None]) -> list[O
     return outcomes
 
 
-def kill_everywhere(rig: Rig, told: Told) -> list[Outcome]:
+def kill_everywhere(rig: Rig, told: Told, *, every: int = 1) -> list[Outcome]:
     """Kill a worker at each boundary there is, let another one do its work, and look: with and without lost replies.
 
-    An outcome's `seed` is the number of the boundary.
+    An outcome's `seed` is the number of the boundary; with `every`, only each so many-th is one at which it is killed.
     """
     first, second = rig.windows[0], rig.windows[-1 - METERS]
     outcomes: list[Outcome] = []
     for lost in (False, True):
         at, killed = 0, True
         while killed:
-            at, begun = at + 1, time.monotonic()
+            at, begun = at + every, time.monotonic()
             truth = {first: Decimal("3.5"), second: Decimal(4)}
             rig.begin()
             rig.emulator.set_clock(rig.noon + timedelta(days=3))
@@ -412,7 +423,7 @@ def kill_everywhere(rig: Rig, told: Told) -> list[Outcome]:
             tally = Counter({"kills": int(killed), "faults": int(lost)})
             spent = time.monotonic() - begun
             outcomes.append(Outcome(at, len(truth), mismatched, waiting, 0, spent, tally))
-        told(f"killed at each of {at - 1} boundaries{', after a lost reply' if lost else ''}")
-    if len(outcomes) < 100:
+        told(f"Killed at boundaries up to the {at - every}th{', one reply lost' if lost else ''}.")
+    if len(outcomes) * every < 100:
         raise BillingError(f"Only {len(outcomes)} boundaries were found.", "This is a defect of the bench.")
     return outcomes

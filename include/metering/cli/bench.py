@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from metering.bench.measurements import Result
     from metering.bench.rating import Result as Timed
+    from metering.bench.stripe_trials import Report
 
 EXAMPLES = [
     "./billing bench ingest",
@@ -20,6 +21,10 @@ EXAMPLES = [
     "./billing bench rate --events 100000 --teams 500",
     "./billing bench client",
     "./billing bench client --calls 2000 --json",
+    "./billing bench stripe",
+    "./billing bench faults",
+    "./billing bench faults --seeds 300 --seed 4711",
+    "./billing bench faults --seeds 20 --version v2 --json",
 ]
 
 app = typer.Typer(
@@ -134,7 +139,7 @@ def _show_results(results: list[Timed], as_json: bool) -> None:
     )
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[5:]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[5:7]))
 def client(
     calls: Annotated[int, typer.Option(min=100, help="Calls of each way.")] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -168,6 +173,73 @@ def client(
     say(bench.verdict(costs))
     if any(cost.too_dear for cost in costs):
         raise typer.Exit(1)
+
+
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[7:8]))
+def stripe(
+    windows: Annotated[int, typer.Option(min=1_000, help="Windows that are planned.")] = 100_000,
+    submissions: Annotated[int, typer.Option(min=100, help="Submissions of these that are sent.")] = 20_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how fast usage is planned for Stripe, and how fast one worker sends it to the emulator.
+
+    The emulator, PostgreSQL (with the settings of production) and the worker are processes of their own on this
+    machine; let it do nothing else meanwhile. It takes a minute.
+    """
+    from metering.bench.submitting import measure
+    from metering.cli.console import say
+
+    _show_results(measure(windows, submissions, say), as_json)
+
+
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[8:]))
+def faults(
+    seeds: Annotated[int, typer.Option(min=0, help="How many seeds are tried.")] = 200,
+    seed: Annotated[int | None, typer.Option(help="The first seed, which an earlier run printed.")] = None,
+    control: Annotated[int, typer.Option(min=0, help="How many of them are tried without identifiers as well.")] = 5,
+    boundaries: Annotated[bool, typer.Option(help="Kill a worker at each statement and request, too.")] = True,
+    version: Annotated[str, typer.Option(help="Of the API for meter events: v1 or v2.")] = "v1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Prove that each window at Stripe equals its target in the end, whatever happens on the way.
+
+    Half of all POSTs meet one of eight faults; workers are killed with SIGKILL; the clock jumps by up to 26 hours;
+    PostgreSQL is restored from an older backup; two submit at once; customers are deleted and meters deactivated.
+    A seed takes some seconds. Exits with another status than 0 where a window is wrong or something waits forever, or
+    where the control, which sends no identifiers, is right throughout and so proves that this can't fail.
+    """
+    from metering.bench.stripe_trials import prove
+    from metering.cli.console import say
+
+    report = prove(seeds, seed, control, boundaries=boundaries, version=version, told=say)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        _show_trials(report)
+    if not report.is_proved:
+        raise typer.Exit(1)
+
+
+def _show_trials(report: Report) -> None:
+    from metering.cli.console import table
+
+    names = ("faults", "kills", "jumps", "pairs", "restores", "adoptions", "refusals", "events")
+    table(
+        [
+            (
+                part.name,
+                f"{len(part.outcomes):,}",
+                *(f"{part.total(name):,}" for name in names),
+                f"{sum(outcome.windows for outcome in part.outcomes):,}",
+                sum(outcome.mismatched for outcome in part.outcomes),
+                sum(outcome.waiting for outcome in part.outcomes),
+                f"{sum(outcome.seconds for outcome in part.outcomes):,.0f}",
+            )
+            for part in report.parts
+        ],
+        headers=("", "trials", *names, "windows", "mismatched", "waiting", "seconds"),
+    )
+    print(report.sentence)
 
 
 def _show(results: list[Result]) -> None:

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+import stripe
 from psycopg import sql
 from psycopg.rows import DictRow
 
@@ -353,7 +355,7 @@ class Trial:
             return
         pair = self._dice.choice(sorted(pairs, key=lambda pair: (pair["team_id"], pair["meter_id"])))
         api = client.connect(self._rig.settings).api
-        with contextlib.suppress(client.stripe.InvalidRequestError):  # a restored database may name one that is gone
+        with contextlib.suppress(stripe.InvalidRequestError):  # a restored database may name one that is gone
             if self._archived is None and self._dice.random() < 0.6:
                 api.v1.billing.meters.deactivate(pair["stripe_meter_id"])
                 self._archived = pair["stripe_meter_id"]
@@ -368,7 +370,7 @@ class Trial:
             client.connect(self._rig.settings).api.v1.billing.meters.reactivate(self._archived)
             self._archived = None
         for team in sorted(self._deleted):
-            self._rig.worker(lambda connection, settings, team=team: _replace(connection, settings, team)).wait(LIMIT)
+            self._rig.worker(partial(_replace, team)).wait(LIMIT)
             with self._rig.connected() as connection:
                 customers = {
                     row["team_key"]: row["stripe_customer_id"] for row in rows(connection, SQL["counterparts"])
@@ -384,7 +386,7 @@ def _adopt(connection: Connection, settings: Settings) -> Any:
     return submission.adopt(connection, settings, keep=True)
 
 
-def _replace(connection: Connection, settings: Settings, team: str) -> Any:
+def _replace(team: str, connection: Connection, settings: Settings) -> Any:
     return submission.replace_customer(connection, team, settings)
 
 

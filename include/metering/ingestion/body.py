@@ -6,6 +6,7 @@ is told apart from the others; only what cannot be taken apart into events at al
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -50,7 +51,12 @@ class _Team(msgspec.Struct):
     team: str | None = None
 
 
+class _Key(msgspec.Struct):
+    idempotency_key: str | None = None
+
+
 _only_team = msgspec.json.Decoder(_Team).decode
+_only_key = msgspec.json.Decoder(_Key).decode
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
@@ -165,8 +171,8 @@ def plain_lines(text: bytes) -> list[Plain] | None:
 def decode_event(text: bytes) -> Event | Malformed:
     """Decode one event; what is wrong with it is told by a code, a field and a sentence."""
     found = _decode_event(text)
-    if isinstance(found, Malformed) and found.field != "team":
-        found.team = team_of(text)
+    if isinstance(found, Malformed):
+        tell_whose(found, text)
     return found
 
 
@@ -199,12 +205,12 @@ def decode_object(text: bytes, *, last: bool = False) -> dict[str, Any] | Malfor
         return Malformed("invalid_json", None, f"The line is not JSON: {_sentence(error)}")
 
 
-def team_of(text: bytes) -> str | None:
-    """The team that an object names which is wrong in another way."""
-    try:
-        return _only_team(text).team
-    except Broken:
-        return None
+def tell_whose(found: Malformed, text: bytes) -> None:
+    """Say which team, and which key, an object names that is wrong in another way."""
+    with contextlib.suppress(*Broken):
+        found.team = None if found.field == "team" else _only_team(text).team
+    with contextlib.suppress(*Broken):
+        found.idempotency_key = None if found.field == "idempotency_key" else _only_key(text).idempotency_key
 
 
 def said_twice(field: str) -> Malformed:

@@ -17,6 +17,7 @@ nothing here.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from metering.ingestion import repeats
-from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, team_of, unreadable
+from metering.ingestion.body import MAX_EVENTS, bounded, misshapen, said_twice, tell_whose, unreadable
 from metering.ingestion.events import Event, Malformed, Unreadable
 from metering.ingestion.numbers import Quantity, number, quantity
 from metering.ingestion.splitting import split_list
@@ -160,19 +161,13 @@ def decode(text: bytes) -> Event | Malformed:
     """Decode one CloudEvent in JSON; what is wrong with it is told by a code, a field and a sentence."""
     found = _decode(text)
     if isinstance(found, Malformed):
-        found.team = _team(text)
+        with contextlib.suppress(*_NOT_JSON, ValueError):
+            said = _only_data(text)
+            encoded = said.data_base64
+            data = bytes(said.data) if encoded is None else base64.b64decode(encoded, validate=True)
+            tell_whose(found, data)
+            found.idempotency_key = None  # it is made of other attributes
     return found
-
-
-def _team(text: bytes) -> str | None:
-    """The team that the data of a CloudEvent names which is wrong in another way."""
-    try:
-        said = _only_data(text)
-        if said.data_base64 is not None:
-            return team_of(base64.b64decode(said.data_base64, validate=True))
-        return team_of(bytes(said.data)) if said.data else None
-    except (*_NOT_JSON, ValueError):
-        return None
 
 
 def _decode(text: bytes) -> Event | Malformed:

@@ -79,6 +79,8 @@ class Malformed(msgspec.Struct, gc=False):
     message: str
     team: str | None = None
     """Whose it is, where that could be read."""
+    idempotency_key: str | None = None
+    """Its key, where that could be read."""
 
 
 class Origin(Protocol):

@@ -104,7 +104,8 @@ class Landing:
 
     def prove_commit(self) -> None:
         """Commit something, durably; raises `psycopg.Error` where that is not possible."""
-        self.connection.execute(SQL["prove_commit"])
+        if database.one(self.connection, SQL["prove_commit"])["read_only"]:
+            raise psycopg.errors.ReadOnlySqlTransaction("the database is read-only")
 
     def forget_months(self) -> None:
         """Look again which months there are: they may have been made in a transaction that was taken back."""

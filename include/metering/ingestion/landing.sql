@@ -71,5 +71,6 @@ ON CONFLICT (team_id, quarantine_digest) DO UPDATE SET
     status = CASE held.status WHEN 'discarded' THEN 'discarded' ELSE 'held' END;
 
 -- name: prove_commit
--- Write something durable that leaves no row: fails where the server is read-only or cannot write its log.
-SELECT pg_logical_emit_message(true, 'billing.health', '');
+-- Write something durable that leaves no row: fails where the server cannot write its log. A database that was made read-only lets
+-- such a message through, and no events.
+SELECT pg_logical_emit_message(true, 'billing.health', ''), current_setting('transaction_read_only')::boolean AS read_only;

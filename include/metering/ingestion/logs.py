@@ -14,6 +14,10 @@ _logger = logging.getLogger("metering.ingestion")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
+LIBRARY_TEXT = 200
+"""Characters of what a library says that are kept: what it names first is what happened."""
+
+
 class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object: time (UTC), level, event, and whatever fields were given."""
 
@@ -36,15 +40,32 @@ class JsonFormatter(logging.Formatter):
         return _encode(entry).decode()
 
 
+class LibraryFormatter(JsonFormatter):
+    """Writes what a library says as one line of which it is: its own fields and long texts are left out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line."""
+        said = record.getMessage().partition("\n")[0][:LIBRARY_TEXT]
+        fields = {"library": record.name, "said": said}
+        return super().format(
+            logging.makeLogRecord({**record.__dict__, "msg": "library_warning", "args": None, "fields": fields})
+        )
+
+
 def log(level: int, event: str, *, error: BaseException | None = None, **fields: Any) -> None:
     """Write one structured line."""
     _logger.log(level, event, extra={"fields": fields}, exc_info=error)
 
 
 def set_up() -> None:
-    """Send this package's logs, and the server's own warnings, to standard output as JSON."""
+    """Send this package's logs, and the warnings of the server and of libraries, to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
+    others = logging.StreamHandler(sys.stdout)
+    others.setFormatter(LibraryFormatter())
+    others.setLevel(logging.WARNING)
+    others.addFilter(_OncePerSecond())
+    logging.getLogger().handlers[:] = [others]
     for name, level in (("metering", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

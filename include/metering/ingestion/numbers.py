@@ -27,7 +27,7 @@ def number(text: str) -> Decimal:
 def quantity(kind: type, value: Any) -> Quantity:
     """What decoders call for a `Quantity`; raises ValueError for what is none."""
     if isinstance(value, str) and not DECIMAL.fullmatch(value):
-        raise ValueError("a text is a decimal here, such as 12.50")
+        raise ValueError("as text, it has to be a decimal such as 12.50")
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError("a number, or a decimal as text, was expected")
     return Quantity(value)

@@ -44,6 +44,8 @@ class GroupCommit:
         self._runs = self._soon = False
         self.waiting = 0
         """Events of requests that are neither committed nor failed."""
+        self.failed_at: float | None = None
+        """When a transaction failed (monotonic seconds), if none has been committed since."""
 
     @property
     def full(self) -> bool:
@@ -134,10 +136,12 @@ class GroupCommit:
         try:
             kept = await self._worker.run(work)
         except Exception as error:
+            self.failed_at = time.monotonic()
             for _, done in group:
                 if not done.done():
                     done.set_exception(error)
             return
+        self.failed_at = None
         by_origin: dict[int, list[Reject]] = {}
         for reject in kept:
             by_origin.setdefault(id(reject.origin), []).append(reject)

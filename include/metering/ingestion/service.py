@@ -23,6 +23,8 @@ from metering.reading.remembered import Remembered
 
 PROVEN_SECONDS = 1.0
 """How long it is believed that events can be committed, or can't."""
+FAILED_SECONDS = 5.0
+"""How long a failure to commit events is believed to go on, where none were committed since."""
 
 
 class Service:
@@ -82,6 +84,10 @@ class Service:
 
     async def obstacle(self) -> str | None:
         """Why events can't be committed, or None where they can, as of a second ago at most."""
+        failed_at = self.queue.failed_at
+        if failed_at is not None and time.monotonic() - failed_at < FAILED_SECONDS:
+            # A small proof may go through where events don't: on a disk with room for the log and none for tables.
+            return "PostgreSQL could not commit events a moment ago."
         async with self._proving:
             if self._proven is None or time.monotonic() - self._proven[0] > PROVEN_SECONDS:
                 self._proven = (time.monotonic(), await self._failure())

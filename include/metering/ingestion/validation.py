@@ -100,7 +100,7 @@ class Judge:
             found = Rejected(event.reason, event.field, event.message)
         except Rejected as rejected:
             found = rejected
-        key = event.idempotency_key if isinstance(event, Event) else None
+        key = event.idempotency_key
         team_id = self.team_id or self.catalog.teams.get(event.team or "", 0)
         reject = Reject(index, result.origin, team_id, found.reason, found.field, found.message, key)
         (result.refused if found.reason == "foreign_team" else result.rejects).append(reject)

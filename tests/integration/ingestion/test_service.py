@@ -18,6 +18,7 @@ from psycopg.rows import DictRow
 
 from metering.errors import BillingError
 from metering.ingestion.keys import create_api_key, key_digest, revoke_api_key
+from metering.ingestion.service import PROVEN_SECONDS
 from metering.settings import PROJECT_ROOT
 
 from .conftest import Running
@@ -58,6 +59,7 @@ def test_every_event_of_a_request_is_accounted_for(service: Running, api_key: st
         "accepted",
     ]
     assert [one.get("reason") for one in said["events"]][2:5] == ["conflict", "negative_quantity", "unknown_field"]
+    assert said["events"][4]["idempotency_key"] == "c", "also of what is no event"
     assert said["events"][3]["field"] == "quantity" and said["events"][4]["field"] == "colour"
     assert said["events"][5]["key_derived"] is True and said["events"][5]["idempotency_key"].startswith("derived-")
     landed = connection.execute("SELECT event_key FROM landing.usage_events ORDER BY event_key").fetchall()
@@ -272,3 +274,68 @@ def test_two_services_and_overlapping_keys_count_each_once(
         "SELECT count(*) AS n, count(DISTINCT event_key) AS k FROM landing.usage_events"
     ).fetchone()
     assert landed == {"n": 2000, "k": 2000}
+
+
+def test_a_list_without_events_is_accounted_for_and_a_body_without_anything_is_not(
+    service: Running, api_key: str
+) -> None:
+    for body in (b"[]", b'{"events": []}'):
+        reply = track(service, api_key, body)
+        assert (reply.status_code, reply.json()["accepted"], reply.json()["events"]) == (200, 0, [])
+    assert track(service, api_key, b"").status_code == 400
+
+
+def test_health_says_no_where_the_database_is_read_only(
+    service: Running, api_key: str, connection: Connection, database_url: str
+) -> None:
+    name = connection.info.dbname
+
+    def renew() -> None:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'billing-%' AND pid <> pg_backend_pid()"
+        )
+
+    assert httpx.get(f"{service.address}/health").status_code == 200
+    connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    renew()
+    time.sleep(PROVEN_SECONDS)
+    assert httpx.get(f"{service.address}/health").status_code == 503
+    assert track(service, api_key, [event("a")]).status_code == 503
+    connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    renew()
+    assert track(service, api_key, [event("a")]).json()["accepted"] == 1
+    time.sleep(PROVEN_SECONDS)
+    assert httpx.get(f"{service.address}/health").status_code == 200
+
+
+def test_health_says_no_while_events_fail_to_be_committed(
+    service: Running, api_key: str, connection: Connection
+) -> None:
+    connection.execute(
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;"
+        " CREATE TRIGGER no_room BEFORE INSERT ON landing.event_keys FOR EACH STATEMENT EXECUTE FUNCTION no_room()"
+    )
+    assert httpx.get(f"{service.address}/health").status_code == 200
+    assert track(service, api_key, [event("a")]).status_code == 503
+    health = httpx.get(f"{service.address}/health")
+    assert (health.status_code, health.json()["status"]) == (503, "unavailable")
+    connection.execute("DROP TRIGGER no_room ON landing.event_keys")
+    assert track(service, api_key, [event("a")]).json()["accepted"] == 1
+    assert httpx.get(f"{service.address}/health").status_code == 200
+
+
+def test_what_libraries_warn_of_is_a_line_of_json_too() -> None:
+    program = (
+        "import logging; from metering.ingestion import logs; logs.set_up();"
+        " logging.getLogger('some.library').warning('gone: %s', 'x' * 999); logging.getLogger('other').info('chatter')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(PROJECT_ROOT / "include")},
+    )  # fmt: skip
+    (line,) = done.stdout.splitlines()
+    said = json.loads(line)
+    assert (said["event"], said["library"], said["level"]) == ("library_warning", "some.library", "warning")
+    assert said["said"].startswith("gone: xxx") and len(said["said"]) == 200 and done.stderr == ""

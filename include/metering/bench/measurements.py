@@ -15,6 +15,7 @@ from metering.bench import client
 from metering.bench.house import House, Memory, Watch
 from metering.bench.workload import Workload
 from metering.errors import BillingError
+from metering.ingestion import binary
 from metering.ingestion.body import Body
 from metering.ingestion.catalog import Catalog
 from metering.ingestion.facts import Facts
@@ -100,7 +101,8 @@ def copy(house: House, workload: Workload) -> Result:
         with house.connection.transaction():
             for statement, rows in (("copy_keys", keys), ("copy_events", events)):
                 with house.connection.cursor().copy(LANDING[statement]) as copying:
-                    copying.write(rows)
+                    for part in (binary.BEGIN, rows, binary.END):
+                        copying.write(part)
     spent = time.perf_counter() - begun
     landed = house.landed()
     _hold("copied rows", landed["events"], len(seen))

@@ -8,6 +8,7 @@ from functools import cached_property
 import msgspec
 
 from metering.files.records import Record
+from metering.files.vectors import Vectors
 from metering.ingestion.events import Event, Malformed, to_json
 from metering.ingestion.written import Written
 
@@ -17,18 +18,19 @@ class Batch:
 
     def __init__(
         self,
-        written: Written | None,
+        written: Written | Vectors | None,
         records: Callable[[], list[Record]],
         to_event: Callable[[Record], Event | Malformed],
         *,
         holds_escapes: bool,
         mapped: bool = True,
     ) -> None:
-        """Hold the events as columns, if there are any.
+        """Hold the events as columns or arrays, where they could be read so.
 
         `holds_escapes`: texts may hold what can't be stored. `mapped`: a map has made the events of the records.
         """
-        self._written = written
+        self._written = None if isinstance(written, Vectors) else written
+        self._vectors = written if isinstance(written, Vectors) else None
         self._holds_escapes, self._mapped = holds_escapes, mapped
         self._read, self._to_event = records, to_event
 
@@ -36,6 +38,11 @@ class Batch:
     def written(self) -> Written | None:
         """The events where all of them could be decoded the quick way."""
         return self._written
+
+    @cached_property
+    def vectors(self) -> Vectors | None:
+        """The events in arrays, where they may stand so."""
+        return self._vectors if self._written is None else Vectors.of(self._written)
 
     @cached_property
     def _records(self) -> list[Record]:

@@ -8,14 +8,23 @@ what is wrong. A property test holds the one to the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from metering.files.arrays import contents, joined, lengths
+from metering.files.coded import Coded, together
 from metering.files.mapping import Hashed, Source, Wrong, escaped, property_of
 from metering.files.mapping import Mapping as Map
+from metering.files.table import Table
+from metering.files.vectors import Vectors
+from metering.ingestion import times
 from metering.ingestion.catalog import as_text
-from metering.ingestion.events import to_json
+from metering.ingestion.events import Malformed, to_json
 from metering.ingestion.written import Written
 
 REMEMBERED = 20_000
@@ -53,6 +62,80 @@ class QuickMap:
         ]
         # What is the same for all rows is repeated without end.
         return Written(events, meters, *([*islice(column, count)] for column in rest))
+
+    def vectors(self, table: Table, count: int) -> Vectors | None:
+        """The fields of `count` rows, which stand in columns of Arrow; None where Arrow can't take them."""
+        mapping = self._map
+
+        def coded(sources: Iterable[Source | None], made: Callable[[Columns], Iterable[Any]]) -> Coded:
+            return self._coded([source.column for source in sources if source and source.column], made, table, count)
+
+        def naming(columns: Columns) -> Iterable[Any]:
+            parts = (self._texts(source, columns) for source in (mapping.event, mapping.meter, mapping.unit))
+            return zip(*parts)  # noqa: B905 - what is the same for all rows repeats without end
+
+        teams = mapping.team.hash_of or ([mapping.team.column] if mapping.team.column else [])
+        try:
+            return Vectors(
+                coded((mapping.event, mapping.meter, mapping.unit), naming),
+                self._coded(teams, self._team_keys, table, count),
+                coded((mapping.quantity,), self._quantities),
+                coded((mapping.subject,), lambda columns: self._texts(mapping.subject, columns)),
+                coded(mapping.properties.values(), self._raw_properties),
+                self._key_texts(table, count),
+                self._moments(table),
+            )
+        except (pa.ArrowException, UnicodeEncodeError, _Odd):
+            return None
+
+    def _coded(self, names: Iterable[str], made: Callable[[Columns], Iterable[Any]], table: Table, count: int) -> Coded:
+        """What is made of these columns, once for all rows in which they say the same."""
+        names = [*dict.fromkeys(names)]
+        if not names:
+            return Coded.constant(next(iter(made({}))), count)
+        columns = [table[name].coded for name in names]
+        if any(isinstance(value, Malformed) for column in columns for value in column.values):
+            raise _Odd
+        codes, codes_of = (columns[0].codes, None) if len(columns) == 1 else together(columns)
+        said = {
+            name: column.values if codes_of is None else column.spread_values(codes_of[place])
+            for place, (name, column) in enumerate(zip(names, columns, strict=True))
+        }
+        return Coded(codes, [*islice(made(said), len(said[names[0]]))])
+
+    def _key_texts(self, table: Table, count: int) -> pa.StringArray | None:
+        """The key of each row; None where the map gives none."""
+        key, prefix = self._map.key, self._map.key_prefix
+        if key is None:
+            return None
+        names = key.hash_of if isinstance(key, Hashed) else (key.column,) if isinstance(key, Source) else key
+        if names == (None,):
+            return pa.array([*islice(self._keys({}), count)], pa.string())
+        columns = [table[str(name)] for name in names]
+        if not isinstance(key, Hashed) and all(column.textual for column in columns):
+            parts = [column.texts for column in columns]
+            apart = len(parts) > 1
+            if apart and not any({*b",\\"} & {*np.unique(np.frombuffer(contents(part), np.uint8))} for part in parts):
+                return _joined(prefix, parts)
+            if not apart and isinstance(key, Source) and (not count or lengths(parts[0]).min()):
+                return _joined(prefix, parts)
+        if any(isinstance(value, Malformed) for column in columns for value in column.values):
+            raise _Odd
+        listed = {str(name): column.values for name, column in zip(names, columns, strict=True)}
+        return pa.array([*self._keys(listed)], pa.string())
+
+    def _moments(self, table: Table) -> NDArray[np.int64] | None:
+        """When each row occurred; None where the map gives no time."""
+        time = self._map.time
+        if time is None:
+            return None
+        column = table[time.column]
+        found = column.moments(time.zone == "UTC")
+        if found is not None:
+            return found
+        if any(isinstance(value, Malformed) for value in column.values):
+            raise _Odd
+        return np.array(times.read([*self._times({time.column: column.values})]), np.int64)
 
     def _texts(self, source: Source | None, columns: Columns) -> Iterable[str | None]:
         if source is None:
@@ -134,6 +217,18 @@ class QuickMap:
             if found is not None:
                 properties[name] = found
         return to_json(properties)
+
+
+class _Odd(Exception):
+    """A row holds what is no text, number or truth."""
+
+
+def _joined(prefix: str, parts: Sequence[pa.StringArray]) -> pa.StringArray:
+    """The texts of each row with commas between them, behind a prefix."""
+    if len(parts) == 1 and not prefix:
+        return parts[0]
+    comma = [each for part in parts for each in (b",", part.view(pa.binary()))][1:]
+    return joined(prefix.encode(), *comma).view(pa.string())
 
 
 def _shaped(text: str, in_utc: bool) -> str:

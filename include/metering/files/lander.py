@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 from metering.files.pieces import Piece
@@ -18,7 +19,7 @@ class Lander:
 
     def __init__(self, landing: Landing, path: Path, decoder: Decoder) -> None:
         """Land on `landing` what `decoder` makes of the pieces of `path`."""
-        self._landing, self._decoder, self._name = landing, decoder, path.name
+        self._landing, self._decoder, self._source = landing, decoder, f"file:{path.name}"
         self._catalog = Catalog.load(landing.connection)
 
     def prepare(self, piece: Piece) -> Sorted:
@@ -34,5 +35,20 @@ class Lander:
 
     def land(self, prepared: Sorted) -> Tally:
         """Land what was prepared, in one transaction, and tell once it is committed."""
-        kept = self._landing.land(f"file:{self._name}", prepared.facts, prepared.rejects)
+        kept = self._landing.land(self._source, prepared.facts, prepared.rejects)
         return Tally.of(len(prepared), prepared.facts, kept)
+
+    def steps(self, prepared: Sorted) -> Generator[Tally | None, None, None] | None:
+        """Land it in three steps, the last of which gives the tally; see `Landing.land_in_steps`."""
+        steps = self._landing.land_in_steps(self._source, prepared.facts, prepared.rejects)
+        return None if steps is None else self._telling(steps, prepared)
+
+    @staticmethod
+    def _telling(steps: Generator[None, None, None], prepared: Sorted) -> Generator[Tally | None, None, None]:
+        yield from steps
+        yield Tally.of(len(prepared), prepared.facts, prepared.rejects)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is lost."""
+        return self._landing.connection.broken

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from metering.errors import BillingError
 from metering.files.pieces import PIECE, Piece
 from metering.files.records import Record
+from metering.files.table import Column, Table
 from metering.ingestion.events import Malformed
 
 
@@ -68,6 +69,19 @@ class ParquetContent:
                 f"The Parquet file {self.path} is damaged after row {position}: {error}.",
                 "Get it again and import it again: what was already kept counts once.",
             ) from error
+
+
+def parquet_table(piece: Piece) -> Table:
+    """The columns of a piece."""
+    with pa.ipc.open_stream(piece.content) as stream:
+        found = stream.read_all().combine_chunks()
+    return {name: _column(column.chunk(0)) for name, column in zip(found.column_names, found.columns, strict=True)}
+
+
+def _column(array: pa.Array) -> Column:
+    if not array.null_count and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return Column(array.cast(pa.string()))
+    return Column(array, _plain)
 
 
 def parquet_records(piece: Piece) -> Iterator[Record]:

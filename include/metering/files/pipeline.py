@@ -1,7 +1,8 @@
-"""Two processes for one file: while one lands a piece, the other makes events of the next.
+"""Two processes for one file, each of which makes events of a piece and lands it, beside the other.
 
-Pieces land one after the other, in the order of the file, so that of two rows with one key the first counts. What goes
-between the processes are undecoded pieces and counts; each process has a connection of its own.
+Events are written side by side. Keys are claimed one piece after the other, in the order of the file (`Order`), so that
+of two rows with one key the first counts. What goes between the processes are undecoded pieces and counts; each process
+has a connection of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import psycopg
 
 from metering.errors import BillingError
 from metering.files.lander import Lander
+from metering.files.order import Order, land
 from metering.files.pieces import Piece
 from metering.files.reader import Decoder
 from metering.files.tally import Tally
@@ -28,7 +30,6 @@ from metering.ingestion.landing import Landing
 PROCESSES = 2
 WORTH_IT = 8 * 1024 * 1024
 """Bytes. A smaller file has landed before the processes have started."""
-_GO = b"go"
 
 
 class Pipeline:
@@ -70,47 +71,42 @@ class Pipeline:
         Raises what went wrong in a process, and `psycopg.OperationalError` where one has died.
         """
         idle = deque(self._pipes)
-        busy: deque[tuple[Connection, Piece]] = deque()
-        damage: BillingError | None = None
+        order = Order()
+        source = _Pieces(pieces)
         while True:
-            try:
-                piece = next(pieces, None)
-            except BillingError as error:  # what came before the damage lands first
-                piece, damage = None, error
-            if piece is None:
+            while idle and source.next is not None:
+                order.begin(idle.popleft(), source.next)
+                source.advance()
+            if not order.under_way:
                 break
-            if not idle:
-                yield self._finish(idle, busy)
-            pipe = idle.popleft()
-            _send(pipe, piece)
-            busy.append((pipe, piece))
-            if len(busy) == 1:
-                _send(pipe, _GO)
-        while busy:
-            yield self._finish(idle, busy)
-        if damage is not None:
-            raise damage
-
-    def _finish(self, idle: deque[Connection], busy: deque[tuple[Connection, Piece]]) -> tuple[Piece, Tally]:
-        """Wait for the oldest piece, and let the next one land at once."""
-        pipe, piece = busy.popleft()
-        try:
-            found = pipe.recv()
-        except EOFError:
-            raise psycopg.OperationalError("a process of the import has died") from None
-        if isinstance(found, Exception):
-            raise found
-        if busy:
-            _send(busy[0][0], _GO)
-        idle.append(pipe)
-        return piece, found
+            landed = order.wait()
+            idle.append(landed.pipe)
+            if source.next is not None:  # at once: what is to be done about the last piece need not be waited for
+                order.begin(idle.popleft(), source.next)
+                source.next = None
+            yield landed.piece, landed.tally
+            if source.next is None:
+                source.advance()
+        if source.damage is not None:
+            raise source.damage
 
 
-def _send(pipe: Connection, message: object) -> None:
-    try:
-        pipe.send(message)
-    except OSError as error:
-        raise psycopg.OperationalError("a process of the import has died") from error
+class _Pieces:
+    """The next piece, cut while others land; damage comes after all that was before it."""
+
+    def __init__(self, pieces: Iterator[Piece]) -> None:
+        self._pieces = pieces
+        self.next: Piece | None = None
+        self.damage: BillingError | None = None
+        self.advance()
+
+    def advance(self) -> None:
+        self.next = None
+        if self.damage is None:
+            try:
+                self.next = next(self._pieces, None)
+            except BillingError as error:
+                self.damage = error
 
 
 def _work(pipe: Connection, inherited: list[Connection], url: str, path: Path, decoder: Decoder) -> None:
@@ -123,12 +119,10 @@ def _work(pipe: Connection, inherited: list[Connection], url: str, path: Path, d
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     try:
-        landing = Landing.connect(url, application="billing-ingest")
-        lander = Lander(landing, path, decoder)
+        lander = Lander(Landing.connect(url, application="billing-ingest"), path, decoder)
         while True:
             prepared = lander.prepare(pipe.recv())
-            pipe.recv()
-            pipe.send(lander.land(prepared))
+            pipe.send(land(pipe, lander, prepared))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:

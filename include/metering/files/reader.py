@@ -17,6 +17,8 @@ from metering.files.content import Content, Damaged
 from metering.files.mapping import Mapping, Row
 from metering.files.pieces import MAX_LINE, PIECE, Piece, cut, without_mark
 from metering.files.records import CsvRows, Line, Record, csv_header, json_records, lines_of
+from metering.files.table import csv_table
+from metering.files.vectors import Vectors
 from metering.ingestion.body import decode_event, plain_lines
 from metering.ingestion.events import Event, Malformed
 from metering.ingestion.written import Written
@@ -55,6 +57,9 @@ class Decoder:
             return Batch(None, lambda: [record], lambda _: reason, holds_escapes=True)
         if self.mapping is None:
             return _whole_events(piece)
+        vectors = self._vectors(piece, self.mapping)
+        if vectors is not None:
+            return Batch(vectors, lambda: list(self.records(piece)), self._to_event, holds_escapes=True)
         if self.kind == "csv":
             found = CsvRows(self.header, self.delimiter).columns(piece.content)
             if found is not None:
@@ -70,6 +75,20 @@ class Decoder:
         wrong = [index for index, record in enumerate(records) if isinstance(record.values, Malformed)]
         written = self._quick.written(columns, len(records), wrong)
         return Batch(written, lambda: records, self._to_event, holds_escapes=True)
+
+    def _vectors(self, piece: Piece, mapping: Mapping) -> Vectors | None:
+        """The events of a piece in arrays, where all of its rows can be read so."""
+        if self.kind == "csv":
+            table = csv_table(piece.content, self.header, self.delimiter, mapping.columns)
+        elif self.kind == "parquet":
+            from metering.files.parquet import parquet_table
+
+            table = parquet_table(piece)
+        else:
+            return None
+        if not table:
+            return None
+        return self._quick.vectors(table, len(next(iter(table.values()))))
 
     def _to_event(self, record: Record) -> Event | Malformed:
         return record.values if isinstance(record.values, Malformed) else self._reader(record.values)

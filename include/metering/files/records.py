@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from metering.files.pieces import Piece
 from metering.ingestion.body import decode_object
 from metering.ingestion.events import Malformed
 
-_NEWLINE = ord("\n")
-_FIELD = 100_000  # bytes; the reader of the standard library has a limit above it, and says so
+FIELD = 100_000
+"""Bytes. The reader of the standard library has a limit above it, and says so."""
 
 
 class Line(NamedTuple):
@@ -65,14 +64,15 @@ def csv_header(line: Line, delimiter: str) -> list[str]:
 def _text(content: bytes) -> str | None:
     """Lines as text with plain ends; None where they are not UTF-8, or a carriage return is within a line."""
     try:
-        text = content.decode()
+        text = plain_ends(content).decode()
     except UnicodeDecodeError:
         return None
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-        if "\r" in text:
-            return None
-    return text
+    return None if "\r" in text else text
+
+
+def plain_ends(content: bytes) -> bytes:
+    """The same lines, each ended by a line feed alone."""
+    return content.replace(b"\r\n", b"\n") if b"\r" in content else content
 
 
 class CsvRows:
@@ -87,36 +87,11 @@ class CsvRows:
 
     def columns(self, content: bytes) -> Sequence[Sequence[str]] | None:
         """The columns of all rows, if there is nothing to tell about any of them; else None."""
-        columns = self._unquoted(content)
-        if columns is not None:
-            return columns
         rows = self.quick(content)
         if rows is None:
             return None
         rows = [row for row in rows if row] if [] in rows else rows
         return [*zip(*rows, strict=True)] if rows else [()] * len(self._header)
-
-    def _unquoted(self, content: bytes) -> Sequence[Sequence[str]] | None:
-        """The columns where no row has quotes, is blank, or has more or fewer than the header; else None.
-
-        Such content is a series of texts and separators, which is split at once.
-        """
-        width, delimiter = len(self._header), self._delimiter.encode()
-        if width < 2 or len(delimiter) != 1 or delimiter in b'"\n\r' or b'"' in content:
-            return None
-        text = _text(content)
-        if text is None:
-            return None
-        content = text.encode()
-        data = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", np.uint8)
-        ends = data == _NEWLINE
-        separators = np.flatnonzero(ends | (data == delimiter[0]))
-        if len(separators) % width or np.diff(separators, prepend=0).max() > _FIELD:
-            return None
-        if not np.array_equal(np.flatnonzero(ends[separators]), np.arange(width - 1, len(separators), width)):
-            return None
-        texts = text.replace("\n", self._delimiter).split(self._delimiter)
-        return [texts[place : len(separators) : width] for place in range(width)]
 
     def quick(self, content: bytes) -> list[list[str]] | None:
         """All rows, blank lines as empty ones, if there is nothing to tell about any of them; else None."""

@@ -84,13 +84,15 @@ def numeric_field(text: str) -> bytes:
     return field(struct.pack(f">hhHH{len(groups)}H", *head, *groups))
 
 
-def numbers(values: Sequence[int]) -> Numbers:
+def numbers(values: Sequence[int] | Numbers) -> Numbers:
     """Integers as an array."""
-    return np.array(values, dtype=np.int64)
+    return np.asarray(values, dtype=np.int64)
 
 
-def digests(values: Sequence[bytes]) -> Digests:
+def digests(values: Sequence[bytes] | Digests) -> Digests:
     """Digests of 16 bytes each as an array."""
+    if isinstance(values, np.ndarray):
+        return values
     return np.frombuffer(b"".join(values), dtype=_DIGEST)
 
 
@@ -108,13 +110,13 @@ def key_rows(team_ids: Numbers, key_digests: Digests, content_digests: Digests, 
     rows["key_size"], rows["key_digest"] = 16, key_digests
     rows["content_size"], rows["content_digest"] = 16, content_digests
     rows["moment_size"], rows["moment"] = 8, moments
-    return BEGIN + rows.tobytes() + END
+    return rows.tobytes()
 
 
-def event_rows(
-    team_ids: Numbers, moments: Numbers, key_digests: Digests, batch_id: int, recorded_at: int, tails: Sequence[bytes]
-) -> bytes:
-    """Rows (team_id, occurred_at, key_digest, batch_id, recorded_at, and the six columns of each tail) for COPY."""
+def event_heads(
+    team_ids: Numbers, moments: Numbers, key_digests: Digests, batch_id: int, recorded_at: int
+) -> NDArray[np.void]:
+    """The beginnings of rows of events for COPY: team_id, occurred_at, key_digest, batch_id, recorded_at."""
     heads = np.empty(len(team_ids), _EVENT_HEAD)
     heads["columns"] = 11
     heads["team_size"], heads["team_id"] = 4, team_ids
@@ -122,10 +124,14 @@ def event_rows(
     heads["key_size"], heads["key_digest"] = 16, key_digests
     heads["batch_size"], heads["batch_id"] = 8, batch_id
     heads["recorded_size"], heads["recorded_at"] = 8, recorded_at
-    parts: list[bytes] = [END] * (2 * len(tails) + 2)
-    parts[0] = BEGIN
-    parts[1:-1:2] = heads.view(f"V{_EVENT_HEAD.itemsize}").tolist()
-    parts[2:-1:2] = tails
+    return heads.view(f"V{_EVENT_HEAD.itemsize}")
+
+
+def event_rows(heads: NDArray[np.void], tails: Sequence[bytes]) -> bytes:
+    """Rows for COPY: each head with the six columns of its tail."""
+    parts: list[bytes] = [b""] * (2 * len(tails))
+    parts[::2] = heads.tolist()
+    parts[1::2] = tails
     return b"".join(parts)
 
 

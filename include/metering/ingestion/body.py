@@ -132,6 +132,10 @@ class Body:
         return None if self.plain is None else Written.of(self.plain)
 
     @property
+    def vectors(self) -> None:
+        """Of a thousand events, which a body holds, arrays would cost as much as they save."""
+
+    @property
     def holds_escapes(self) -> bool:
         """Whether any text of it is written with a backslash."""
         return b"\\" in self._text
@@ -163,9 +167,15 @@ def plain_lines(text: bytes) -> list[Plain] | None:
         events = _line_plains(text)
     except Broken:
         return None
+    return events if _a_line_each(text, len(events)) and repeats.none_among(text, events, lines=True) else None
+
+
+def _a_line_each(text: bytes, count: int) -> bool:
+    """Whether the text is so many lines, blank ones apart, each of which begins and ends as an object does."""
+    if text[:1] == b"{" and text[-2:] == b"}\n" and text.count(b"\n") == count == text.count(b"}\n{") + 1:
+        return True
     lines = [line for line in map(bytes.strip, text.split(b"\n")) if line]
-    whole = len(events) == len(lines) and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
-    return events if whole and repeats.none_among(text, events, lines=True) else None
+    return len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
 
 
 def decode_event(text: bytes) -> Event | Malformed:

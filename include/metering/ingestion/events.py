@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -11,6 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from metering.ingestion.facts import Facts
+    from metering.ingestion.validation import Judge
     from metering.ingestion.written import Written
 
 MAX_KEY = 255
@@ -93,12 +94,23 @@ class Origin(Protocol):
         """The line of the file on which the event at `index` begins, if it came from a file."""
 
 
+class Swift(Protocol):
+    """Events in arrays, which judge thousands at once; `metering.files.vectors.Vectors` is it."""
+
+    def sort(self, judge: Judge, careful: Callable[[int], None], facts: Facts) -> None:
+        """Make `facts` of them; `careful`, called with the index of a doubtful one, adds it to `facts` or does not."""
+
+
 class Decoded(Origin, Protocol):
     """The events of an origin, the quick way where there is one."""
 
     @property
     def written(self) -> Written | None:
         """Its events where all of them could be decoded the quick way."""
+
+    @property
+    def vectors(self) -> Swift | None:
+        """Its events where they stand in arrays."""
 
     @property
     def holds_escapes(self) -> bool:

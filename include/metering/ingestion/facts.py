@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, Protocol, overload
+
+from numpy.typing import NDArray
 
 from metering.ingestion.events import VERDICTS, Fact, Origin, Verdict
+
+
+class Rows(Protocol):
+    """The last columns of many rows for COPY, packed; see `Fact.row`."""
+
+    def behind(self, heads: NDArray[Any], places: NDArray[Any]) -> memoryview:
+        """The rows of these places, each behind its head."""
+
+    def __getitem__(self, place: int) -> bytes: ...
+
+
+COLUMNS = ("indexes", "team_ids", "keys", "derived", "key_digests", "content_digests", "moments", "rows")
 
 
 class Facts(Sequence[Fact]):
     """Valid events, ready to land. As a sequence it makes each `Fact` when it is asked for."""
 
-    __slots__ = (
-        *("origin", "indexes", "team_ids", "keys", "derived", "key_digests", "content_digests"),
-        *("moments", "rows", "verdicts"),
-    )
+    __slots__ = ("origin", *COLUMNS, "verdicts")
 
     def __init__(self, origin: Origin) -> None:
-        """Begin without events. All columns are of one length; their meanings are those of a `Fact`'s fields."""
+        """Begin without events. All columns are of one length; their meanings are those of a `Fact`'s fields.
+
+        A column is a list, to which may be added, or an array, where many were made at once: of numpy, or `keys` of
+        Arrow and `rows` of `Rows`.
+        """
         self.origin = origin
-        self.indexes: list[int] = []
-        self.team_ids: list[int] = []
-        self.keys: list[str] = []
-        self.derived: list[bool] = []
-        self.key_digests: list[bytes] = []
-        self.content_digests: list[bytes] = []
-        self.moments: list[int] = []
-        self.rows: list[bytes] = []
+        self.indexes: Any = []
+        self.team_ids: Any = []
+        self.keys: Any = []
+        self.derived: Any = []
+        self.key_digests: Any = []
+        self.content_digests: Any = []
+        self.moments: Any = []
+        self.rows: Any = []
         self.verdicts: list[Verdict] | None = None
         """What became of each, once committed; None: all were accepted."""
 
@@ -57,19 +72,19 @@ class Facts(Sequence[Fact]):
     def __getitem__(self, place: int | slice) -> Fact | Facts:
         if isinstance(place, slice):
             part = Facts(self.origin)
-            for name in self.__slots__[1:-1]:
+            for name in COLUMNS:
                 setattr(part, name, getattr(self, name)[place])
             part.verdicts = None if self.verdicts is None else self.verdicts[place]
             return part
         return Fact(
-            index=self.indexes[place],
+            index=int(self.indexes[place]),
             origin=self.origin,
-            team_id=self.team_ids[place],
-            key=self.keys[place],
-            key_derived=self.derived[place],
-            key_digest=self.key_digests[place],
-            content_digest=self.content_digests[place],
-            moment=self.moments[place],
+            team_id=int(self.team_ids[place]),
+            key=str(self.keys[place]),
+            key_derived=bool(self.derived[place]),
+            key_digest=bytes(self.key_digests[place]),
+            content_digest=bytes(self.content_digests[place]),
+            moment=int(self.moments[place]),
             row=self.rows[place],
             verdict="accepted" if self.verdicts is None else self.verdicts[place],
         )

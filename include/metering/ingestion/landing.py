@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,7 +24,7 @@ from metering import database, statements
 from metering.ingestion import binary
 from metering.ingestion.events import Fact, Reject, digest
 from metering.ingestion.facts import Facts
-from metering.ingestion.group import Group
+from metering.ingestion.group import Group, Places
 
 SQL = statements.beside(__file__, "landing")
 
@@ -102,6 +102,21 @@ class Landing:
             facts.verdicts = [fact.verdict for fact in (*first, *second)]
             return kept
 
+    def land_in_steps(self, source: str, facts: Facts, rejects: Sequence[Reject]) -> Generator[None, None, None] | None:
+        """Land facts and keep rejects in one transaction, as `land` does, in three steps: so that a writer may write
+        its events beside those of another, and claim its keys after the other's.
+
+        The first step opens the transaction: it takes all locks but those of keys, so from then on it waits for nobody
+        who could wait for one that opens after it. The second writes the events, the third claims the keys and
+        commits. Whoever closes the iterator before takes it all back. None where keys have to be looked up first, which
+        is not to be done ahead of anyone. A step raises `psycopg.Error` where that turns out, or where anything else
+        is the matter with an event: nothing has landed then, and `land` will do it.
+        """
+        group = Group([facts])
+        if self._wary or group.count <= FEW or group.repeats_itself():
+            return None
+        return self._steps(source, group, rejects)
+
     def prove_commit(self) -> None:
         """Commit something, durably; raises `psycopg.Error` where that is not possible."""
         if database.one(self.connection, SQL["prove_commit"])["read_only"]:
@@ -157,27 +172,57 @@ class Landing:
             conflicts = [_conflict(fact) for fact in group.conflicting()]
             kept = [*rejects, *conflicts]
             chosen = group.accepted()
-            moments = group.moments[chosen]
-            batch = database.one(
-                self.connection,
-                SQL["open_batch"],
-                source=source,
-                accepted=len(chosen),
-                duplicates=group.count - len(chosen) - len(conflicts),
-                quarantined=len(kept),
-                first=_datetime(int(moments.min())) if len(chosen) else None,
-                last=_datetime(int(moments.max())) if len(chosen) else None,
-            )
+            batch = self._open_batch(source, group, chosen, len(kept), len(conflicts))
             if len(chosen):
                 self._copy(SQL["copy_keys"], group.key_rows())
-                recorded_at = (batch["recorded_at"] - POSTGRES_EPOCH) // timedelta(microseconds=1)
-                self._copy(SQL["copy_events"], group.event_rows(chosen, batch["batch_id"], recorded_at))
+                self._copy(SQL["copy_events"], self._event_rows(group, chosen, batch))
             group.tell()
             if settle is not None:
                 settle(self.connection, [fact for facts in group.parts for fact in facts], kept)
             elif kept:
                 self._quarantine(source, kept, batch["recorded_at"])
         return kept
+
+    def _steps(self, source: str, group: Group, rejects: Sequence[Reject]) -> Generator[None, None, None]:
+        group.accept_all()
+        chosen = group.accepted()
+        keys = group.key_rows()
+        self._ensure_months(group)
+        try:
+            with self.connection.transaction():
+                self.connection.execute(SQL["hold_tables"])
+                batch = self._open_batch(source, group, chosen, len(rejects))
+                yield
+                self._copy(SQL["copy_events"], self._event_rows(group, chosen, batch))
+                yield
+                self._copy(SQL["copy_keys"], keys)
+                if rejects:
+                    self._quarantine(source, rejects, batch["recorded_at"])
+        except psycopg.errors.UniqueViolation:
+            self._wary = WARY
+            raise
+        except psycopg.errors.CheckViolation:
+            self._months.clear()
+            raise
+        group.tell()
+
+    def _open_batch(self, source: str, group: Group, chosen: Places, quarantined: int, conflicts: int = 0) -> DictRow:
+        moments = group.moments[chosen]
+        return database.one(
+            self.connection,
+            SQL["open_batch"],
+            source=source,
+            accepted=len(chosen),
+            duplicates=group.count - len(chosen) - conflicts,
+            quarantined=quarantined,
+            first=_datetime(int(moments.min())) if len(chosen) else None,
+            last=_datetime(int(moments.max())) if len(chosen) else None,
+        )
+
+    @staticmethod
+    def _event_rows(group: Group, chosen: Places, batch: DictRow) -> bytes | memoryview:
+        recorded_at = (batch["recorded_at"] - POSTGRES_EPOCH) // timedelta(microseconds=1)
+        return group.event_rows(chosen, batch["batch_id"], recorded_at)
 
     def _land_few(self, source: str, group: Group) -> None:
         """Land events that are all new, by one exchange with PostgreSQL; a key that has counted refuses them all."""
@@ -187,9 +232,11 @@ class Landing:
         group.accept_all()
         group.tell()
 
-    def _copy(self, statement: str, rows: bytes) -> None:
+    def _copy(self, statement: str, rows: bytes | memoryview) -> None:
         with self.connection.cursor().copy(statement) as copy:
+            copy.write(binary.BEGIN)
             copy.write(rows)
+            copy.write(binary.END)
 
     def _judge(self, group: Group) -> None:
         """Look up which keys have counted before, and with what; tell what becomes of each event."""

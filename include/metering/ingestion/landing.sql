@@ -15,6 +15,11 @@ INSERT INTO landing.batches (recorded_at, source, accepted, duplicates, quaranti
 VALUES (landing.record_now(), %(source)s, %(accepted)s, %(duplicates)s, %(quarantined)s, %(first)s, %(last)s)
 RETURNING batch_id, recorded_at;
 
+-- name: hold_tables
+-- Take now the locks that writing will need: who waits for the tables, to archive a month, waits for this transaction from here on,
+-- and this transaction never for them.
+LOCK TABLE landing.usage_events, landing.event_keys IN ROW EXCLUSIVE MODE;
+
 -- name: copy_keys
 -- Claim keys that have not counted before, in one order for all writers, so that two may wait for each other but never both.
 COPY landing.event_keys (team_id, key_digest, content_digest, occurred_at) FROM STDIN (FORMAT binary);

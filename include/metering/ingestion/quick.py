@@ -61,15 +61,11 @@ class _Found:
         self._first = first  # the index of the first of them
         self.doubtful: set[int] = set()
         self._judge, self._written = judge, written
-        if judge.team_id is None:
-            team_ids = judge.catalog.teams
-            self._team_ids: list[Any] = [team_ids.get(team) if team else None for team in written.teams]
-        else:
-            ours = (None, judge.team_key)
-            self._team_ids = [judge.team_id if team in ours else None for team in written.teams]
-        self._forms: list[Any] = self._find_forms()
-        self._amounts: list[Any] = self._find_amounts()
-        self._properties: list[Any] = self._find_properties()
+        self._team_ids: list[Any] = find_team_ids(judge, written.teams)
+        namings = zip(written.events, written.meters, written.units, strict=True)
+        self._forms: list[Any] = find_forms(judge, [*namings])
+        self._amounts: list[Any] = find_amounts(judge, written.quantities)
+        self._properties: list[Any] = find_properties(judge, self._forms, written.properties)
         for column in (self._team_ids, self._forms, self._amounts, self._properties):
             if not all(column):
                 self._doubt(index for index, value in enumerate(column) if not value)
@@ -115,32 +111,6 @@ class _Found:
     def _doubt(self, indexes: Iterable[int]) -> None:
         self.doubtful.update(indexes)
 
-    def _find_forms(self) -> list[Form | None]:
-        written = self._written
-        namings = [*zip(written.events, written.meters, written.units, strict=True)]
-        forms = [*map(self._judge.catalog.memory.forms.get, namings)]
-        if not all(forms):
-            forms = [form or _form(self._judge, *naming) for form, naming in zip(forms, namings, strict=True)]
-        return forms
-
-    def _find_amounts(self) -> list[Amount | None]:
-        memory = self._judge.catalog.memory
-        quantities = [each if type(each) is str else _sent(each) for each in self._written.quantities]
-        amounts = [*map(memory.amounts.get, quantities)]
-        if not all(amounts):
-            amounts = [amount or _amount(memory, sent) for amount, sent in zip(amounts, quantities, strict=True)]
-        return amounts
-
-    def _find_properties(self) -> list[Properties | None]:
-        judge, forms, sent = self._judge, self._forms, self._written.properties
-        properties = [form and form.properties.get(said) for form, said in zip(forms, sent, strict=True)]
-        if not all(properties):
-            properties = [
-                known or (form and (form.properties.get(said) or _properties(judge, form, said)))
-                for known, form, said in zip(properties, forms, sent, strict=True)
-            ]
-        return properties
-
     def _find_moments(self) -> tuple[list[int], Sequence[object]]:
         """When they occurred, and what they say of that in their content."""
         judge, written = self._judge, self._written
@@ -182,15 +152,60 @@ class _Found:
         if not any(subjects) and "" not in subjects:
             return [_NO_SUBJECT] * len(subjects), [binary.NULL] * len(subjects)
         return (
-            [f",{to_json(subject).decode()}]" for subject in subjects],
+            [*map(after_moment, subjects)],
             [binary.text_field(subject) for subject in subjects],
         )
+
+
+def find_team_ids(judge: Judge, teams: Sequence[str | None]) -> list[int | None]:
+    """The teams of these names; None where the sender may not write for one, or there is none."""
+    if judge.team_id is None:
+        team_ids = judge.catalog.teams
+        return [team_ids.get(team) if team else None for team in teams]
+    ours = (None, judge.team_key)
+    return [judge.team_id if team in ours else None for team in teams]
+
+
+def find_forms(judge: Judge, namings: Sequence[Naming]) -> list[Form | None]:
+    """What the events share that name themselves so; None where they may not count."""
+    forms = [*map(judge.catalog.memory.forms.get, namings)]
+    if not all(forms):
+        forms = [form or _form(judge, *naming) for form, naming in zip(forms, namings, strict=True)]
+    return forms
+
+
+def find_amounts(judge: Judge, sent: Sequence[Any]) -> list[Amount | None]:
+    """Quantities, each as it was sent; None where it is in doubt."""
+    memory = judge.catalog.memory
+    quantities = [each if type(each) is str else _sent(each) for each in sent]
+    amounts = [*map(memory.amounts.get, quantities)]
+    if not all(amounts):
+        amounts = [amount or _amount(memory, sent) for amount, sent in zip(amounts, quantities, strict=True)]
+    return amounts
+
+
+def find_properties(judge: Judge, forms: Sequence[Form | None], sent: Sequence[bytes]) -> list[Properties | None]:
+    """Properties, each as it was sent by an event of that form; None where they are in doubt."""
+    properties = [form and form.properties.get(said) for form, said in zip(forms, sent, strict=True)]
+    if not all(properties):
+        properties = [
+            known or (form and (form.properties.get(said) or _properties(judge, form, said)))
+            for known, form, said in zip(properties, forms, sent, strict=True)
+        ]
+    return properties
+
+
+def after_moment(subject: str | None) -> str:
+    """What comes after the moment in the canonical content of an event, up to its properties."""
+    return _NO_SUBJECT if subject is None else f",{to_json(subject).decode()}]"
 
 
 def _sent(quantity: object) -> str | int | None:
     """A quantity as it is looked up. What is equal and says something else, as 1, 1.0 and true, is told apart."""
     if type(quantity) is Decimal:
-        return str(quantity)
+        text = str(quantity)
+        # 1000 as a decimal column of Parquet has it, without its zeros.
+        return f"{quantity:f}" if "E+" in text and abs(quantity) < _MOST else text
     return quantity if type(quantity) is int else None
 
 

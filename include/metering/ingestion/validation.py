@@ -81,14 +81,18 @@ class Judge:
 
     def sort_body(self, body: Decoded) -> Sorted:
         """Tell facts from what cannot count: as `sort` does, and several times as fast where events are as usual."""
-        written = body.written
-        if written is None:
-            return self.sort(body.events, body)
         result = Sorted(body, Facts(body), [], [])
 
         def careful(index: int) -> None:
             self._sort_one(body.event(index), index, result)
 
+        vectors = body.vectors
+        if vectors is not None:
+            vectors.sort(self, careful, result.facts)
+            return result
+        written = body.written
+        if written is None:
+            return self.sort(body.events, body)
         quick.sort(self, written, body.holds_escapes, careful, result.facts)
         return result
 

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from metering.ingestion import binary
 
-Part = pa.Array | bytes
-"""A value for each row, or one for all of them."""
-
 
 def packed(values: Sequence[bytes]) -> pa.BinaryArray:
     """These values as an array."""
@@ -30,8 +27,8 @@ def fixed(values: NDArray[Any]) -> pa.BinaryArray:
     return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
-def joined(*parts: Part) -> pa.BinaryArray:
-    """The parts of each row one behind the other."""
+def joined(*parts: pa.Array | bytes) -> pa.BinaryArray:
+    """The parts of each row one behind the other; a part that is bytes is that of all rows."""
     scalars = [pa.scalar(part, pa.binary()) if isinstance(part, bytes) else part for part in parts]
     return pc.binary_join_element_wise(*scalars, pa.scalar(b""))
 

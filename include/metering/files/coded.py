@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int64]
 
 
+class Mixed(Exception):
+    """A column has values of several kinds, of which 1, 1.0 and true would count as one."""
+
+
 class Coded:
     """Values, each of which stands for one row or many."""
 
@@ -27,14 +31,11 @@ class Coded:
         return cls(np.zeros(count, np.int64), [value])
 
     @classmethod
-    def of(cls, column: Sequence[Any]) -> Coded | None:
-        """The values of a column; None where they are of several kinds, since 1, 1.0 and true would count as one.
-
-        Raises `UnicodeEncodeError` where a text holds half a character.
-        """
+    def of(cls, column: Sequence[Any]) -> Coded:
+        """The values of a column; raises `Mixed`, and `UnicodeEncodeError` where a text holds half a character."""
         kinds = {*map(type, column)} - {type(None)}
         if len(kinds) > 1:
-            return None
+            raise Mixed
         kind = next(iter(kinds), str)
         if kind in (str, bytes):
             return cls.read(pa.array(column, pa.string() if kind is str else pa.binary()), pa.Array.to_pylist)

@@ -106,7 +106,7 @@ def _moments(array: pa.Array) -> NDArray[np.int64]:
     factor, divisor = _TO_MICROSECONDS[array.type.unit]
     given = pc.fill_null(array.view(pa.int64()), 0).to_numpy()
     limit = 2**62 // factor
-    moments = np.clip(given, -limit, limit) * factor // divisor - _SINCE_1970
+    moments: NDArray[np.int64] = np.clip(given, -limit, limit) * factor // divisor - _SINCE_1970
     moments[~pc.is_valid(array).to_numpy(zero_copy_only=False) | (abs(given) > limit)] = times.UNREAD
     return moments
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from metering.files.arrays import contents, digests, fixed, joined, lengths, packed, with_lengths
-from metering.files.coded import Coded, rows_together, together
+from metering.files.coded import Coded, Mixed, rows_together, together
 from metering.ingestion import binary, times
 from metering.ingestion.events import MAX_KEY, derived_key
 from metering.ingestion.facts import Facts
@@ -72,24 +72,33 @@ class Vectors:
         if left_out not in (0, len(written)) or any(written.observed):
             return None
         try:
-            columns = (written.teams, written.quantities, written.subjects, written.properties)
-            named = [Coded.of(column) for column in (written.events, written.meters, written.units)]
-            coded = [Coded.of(column) for column in columns]
+            namings = [Coded.of(column) for column in (written.events, written.meters, written.units)]
+            teams, quantities, subjects, properties = map(
+                Coded.of, (written.teams, written.quantities, written.subjects, written.properties)
+            )
             keys = pa.array(written.keys, pa.string())
-        except (pa.ArrowException, UnicodeEncodeError):  # half a character
+        except (Mixed, pa.ArrowException, UnicodeEncodeError):  # or half a character
             return None
-        if None in coded or None in named:
-            return None
-        moments = None if left_out else np.array(times.read(written.times), np.int64)
-        return cls(rows_together(named), *coded, None if keys.null_count == len(keys) else keys, moments)  # type: ignore[arg-type]
+        return cls(
+            rows_together(namings),
+            teams,
+            quantities,
+            subjects,
+            properties,
+            keys=None if keys.null_count == len(keys) else keys,
+            moments=None if left_out else np.array(times.read(written.times), np.int64),
+        )
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:
         """Only these rows."""
-        coded = (self.namings, self.teams, self.quantities, self.subjects, self.properties)
         return Vectors(
-            *(column.take(rows) for column in coded),
-            None if self.keys is None else self.keys.take(pa.array(rows)),
-            None if self.moments is None else self.moments[rows],
+            self.namings.take(rows),
+            self.teams.take(rows),
+            self.quantities.take(rows),
+            self.subjects.take(rows),
+            self.properties.take(rows),
+            keys=None if self.keys is None else self.keys.take(pa.array(rows)),
+            moments=None if self.moments is None else self.moments[rows],
         )
 
     def sort(self, judge: Judge, careful: Callable[[int], None], facts: Facts) -> None:
@@ -129,9 +138,11 @@ class _Found:
                 self.good &= column.spread(map(bool, values), np.bool_)
         if judge.catalog.memory.negatives:
             negative = vectors.quantities.spread(
-                [bool(each) and each.text[0] == "-" for each in self._amounts], np.bool_
+                [each is not None and each.text[0] == "-" for each in self._amounts], np.bool_
             )
-            allowed = vectors.namings.spread([bool(form) and form.may_be_negative for form in self._forms], np.bool_)
+            allowed = vectors.namings.spread(
+                [form is not None and form.may_be_negative for form in self._forms], np.bool_
+            )
             self.good &= allowed | ~negative
         if vectors.moments is not None:
             self.good &= (vectors.moments >= judge.earliest) & (vectors.moments <= judge.latest)
@@ -216,20 +227,16 @@ def _merged(columns: dict[str, Any], facts: Facts) -> dict[str, Any]:
     """These columns and those of `facts`, in the order of their indexes."""
     if not len(facts):
         return columns
-    both: dict[str, Any] = {
-        name: np.concatenate([columns[name], kind(getattr(facts, name))])
-        for name, kind in (
-            *((name, binary.numbers) for name in ("indexes", "team_ids", "moments")),
-            *((name, binary.digests) for name in ("key_digests", "content_digests")),
-            ("derived", np.array),
-        )
-    }
-    order = np.argsort(both["indexes"])
+    both = {name: [columns[name], getattr(facts, name)] for name in columns if name not in ("keys", "rows")}
+    for name in ("key_digests", "content_digests"):
+        both[name][1] = binary.digests(both[name][1])
+    whole = {name: np.concatenate(parts) for name, parts in both.items()}
+    order = np.argsort(whole["indexes"])
     places = pa.array(order)
     keys = pa.concat_arrays([columns["keys"], pa.array(facts.keys, pa.string())])
     rows = pa.concat_arrays([columns["rows"].rows, packed(facts.rows)])
     return {
-        **{name: column[order] for name, column in both.items()},
+        **{name: column[order] for name, column in whole.items()},
         "keys": keys.take(places),
         "rows": Packed(rows.take(places)),
     }

@@ -76,7 +76,8 @@ def _read(text: NDArray[np.uint8]) -> NDArray[np.int64]:
     minutes = ((_FIRST_DAYS[month] + parts[:, 2] - 1) * 24 + parts[:, 3]) * 60 + parts[:, 4]
     moments = (minutes * 60 + parts[:, 5]) * 1_000_000 + parts[:, 6]
     moments[~right] = UNREAD
-    return moments
+    found: NDArray[np.int64] = moments
+    return found
 
 
 def _alike(times: Sequence[str | None]) -> NDArray[np.uint8] | None:

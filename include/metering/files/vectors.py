@@ -21,7 +21,15 @@ from metering.files.coded import Coded, Mixed, rows_together, together
 from metering.ingestion import binary, times
 from metering.ingestion.events import MAX_KEY, derived_key
 from metering.ingestion.facts import Facts
-from metering.ingestion.quick import after_moment, find_amounts, find_forms, find_properties, find_team_ids
+from metering.ingestion.quick import (
+    after_moment,
+    amounts_depend,
+    find_amounts,
+    find_forms,
+    find_properties,
+    find_team_ids,
+    may_not_count,
+)
 from metering.ingestion.written import Written
 
 if TYPE_CHECKING:
@@ -136,14 +144,11 @@ class _Found:
         ):
             if not all(values):
                 self.good &= column.spread(map(bool, values), np.bool_)
-        if judge.catalog.memory.negatives:
-            negative = vectors.quantities.spread(
-                [each is not None and each.text[0] == "-" for each in self._amounts], np.bool_
-            )
-            allowed = vectors.namings.spread(
-                [form is not None and form.may_be_negative for form in self._forms], np.bool_
-            )
-            self.good &= allowed | ~negative
+        if amounts_depend(judge):
+            pairs, (forms, amounts) = together((vectors.namings, vectors.quantities))
+            both = zip(amounts.tolist(), forms.tolist(), strict=True)
+            wrong = [may_not_count(self._amounts[amount], self._forms[form]) for amount, form in both]
+            self.good &= ~np.array(wrong, np.bool_)[pairs]
         if vectors.moments is not None:
             self.good &= (vectors.moments >= judge.earliest) & (vectors.moments <= judge.latest)
         self._check_keys(vectors)

@@ -69,12 +69,9 @@ class _Found:
         for column in (self._team_ids, self._forms, self._amounts, self._properties):
             if not all(column):
                 self._doubt(index for index, value in enumerate(column) if not value)
-        if judge.catalog.memory.negatives:
+        if amounts_depend(judge):
             pairs = enumerate(zip(self._amounts, self._forms, strict=True))
-            self._doubt(i for i, (amount, form) in pairs if _may_be_too_negative(amount, form))
-        if judge.catalog.multiplies:
-            pairs = enumerate(zip(self._amounts, self._forms, strict=True))
-            self._doubt(i for i, (amount, form) in pairs if _may_be_too_large(amount, form))
+            self._doubt(i for i, (amount, form) in pairs if may_not_count(amount, form))
         self._moments, self._said = self._find_moments()
         self._check_texts(escapes)
 
@@ -209,14 +206,18 @@ def _sent(quantity: object) -> str | int | None:
     return quantity if type(quantity) is int else None
 
 
-def _may_be_too_negative(amount: Amount | None, form: Form | None) -> bool:
-    return amount is not None and amount.text[0] == "-" and (form is None or not form.may_be_negative)
+def amounts_depend(judge: Judge) -> bool:
+    """Whether it depends on the event what amounts may count; see `may_not_count`."""
+    return judge.catalog.memory.negatives or judge.catalog.multiplies
 
 
-def _may_be_too_large(amount: Amount | None, form: Form | None) -> bool:
-    if amount is None or form is None or form.listeners.most == MOST:
+def may_not_count(amount: Amount | None, form: Form | None) -> bool:
+    """Whether an amount is negative or large, and it is not sure that an event of this form may have it."""
+    if amount is None:
         return False
-    return abs(Decimal(amount.text)) > form.listeners.most
+    if amount.text[0] == "-" and (form is None or not form.may_be_negative):
+        return True
+    return form is not None and form.listeners.most != MOST and abs(Decimal(amount.text)) > form.listeners.most
 
 
 def _form(judge: Judge, event: str | None, meter: str | None, unit: str | None) -> Form | None:

@@ -15,7 +15,7 @@ BURST_HELP = "Events that may come at once after a pause; ten seconds' worth if 
 KEY_HELP = "The key, or its hint as `list` shows it."
 EXAMPLES = [
     "./billing keys create acme",
-    "./billing keys create --any-team --scope track --scope read",
+    "./billing keys create acme --scope track --scope read --scope admin",
     "./billing keys create acme --rate 500 --burst 20000",
     "./billing keys list",
     "./billing keys limit bk_1a2b3c --rate 2000",
@@ -38,7 +38,7 @@ app = typer.Typer(
 def create(
     team: Annotated[str | None, typer.Argument(help="The team that the key works for.")] = None,
     any_team: Annotated[bool, typer.Option("--any-team", help="Work for every team; events then name theirs.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help="track, read or admin; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="track (if left out), read or admin; may be repeated.")] = None,
     rate: Annotated[str | None, typer.Option(help=RATE_HELP)] = None,
     burst: Annotated[int | None, typer.Option(help=BURST_HELP)] = None,
 ) -> None:

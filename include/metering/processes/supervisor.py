@@ -24,7 +24,9 @@ from metering.settings import Settings
 
 LOG_LIMIT = 10_000_000
 END_TIMEOUT = 40
-"""Seconds that a component may take to end, or to begin to listen: longer than any is given for it."""
+"""Seconds that a component may take to end, or to begin to serve: longer than any is given for it."""
+STILL = 1.0
+"""Seconds for which one that was asked to end may go on serving."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Component:
     """The setting that moves it to another port."""
     ready: Callable[[], bool] | None = None
     """Whether it answers; without one it is ready once it listens, or once it runs where it has no port."""
+    alive: Callable[[], bool] | None = None
+    """Whether it serves, even if what it needs is away; without one it does while it listens."""
     patience: float = 10
     """Seconds from asking it to stop until it is killed."""
 
@@ -96,18 +100,17 @@ def died(settings: Settings, name: str) -> bool:
 
 
 def stays(settings: Settings, component: Component, given_up: threading.Event | None = None) -> bool:
-    """Whether a component runs and goes on to: one that listens no more is ending, and its end is waited for.
+    """Whether a component runs and goes on to: one that serves no more is ending, and its end is waited for.
 
-    Raises `BillingError` where one neither listens nor ends.
+    Raises `BillingError` where one neither serves nor ends.
     """
     until = time.monotonic() + END_TIMEOUT
     while record := running(settings, component.name):
-        # Whoever was just asked to end may listen for an instant still.
-        if component.port is None or (listens(component.port) and _still_listens(component.port)):
+        if component.port is None or (_serves(component) and _serves(component, after=STILL)):
             return True
         if time.monotonic() > until:
             raise BillingError(
-                f"{component.heading} (process {record.pid}) runs and does not listen on port {component.port}.",
+                f"{component.heading} (process {record.pid}) runs and does not answer on port {component.port}.",
                 f"{_read_log(record)} `./billing down` stops it.",
             )
         if given_up and given_up.is_set():
@@ -116,9 +119,9 @@ def stays(settings: Settings, component: Component, given_up: threading.Event | 
     return False
 
 
-def _still_listens(port: int) -> bool:
-    time.sleep(0.3)
-    return listens(port)
+def _serves(component: Component, after: float = 0) -> bool:
+    time.sleep(after)
+    return component.alive() if component.alive else component.port is not None and listens(component.port)
 
 
 def start(settings: Settings, component: Component) -> Record:

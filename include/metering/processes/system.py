@@ -60,7 +60,7 @@ def services(settings: Settings) -> list[Component]:
     """The project's own services."""
     environment = own_environment(settings)
 
-    def service(name: str, title: str, port: int, setting: str, health: str, *arguments: str) -> Component:
+    def service(name: str, title: str, port: int, setting: str, health: str, live: str, *arguments: str) -> Component:
         return Component(
             name=name,
             title=title,
@@ -69,6 +69,7 @@ def services(settings: Settings) -> list[Component]:
             port=port,
             port_setting=setting,
             ready=lambda: _answers(f"http://127.0.0.1:{port}{health}"),
+            alive=lambda: _answers(f"http://127.0.0.1:{port}{live}"),
         )
 
     found = []
@@ -77,13 +78,15 @@ def services(settings: Settings) -> list[Component]:
         state = settings.home / "stripe_emulator.sqlite"
         found.append(
             service(
-                *("stripe-emulator", "the Stripe emulator", port, "BILLING_STRIPE_EMULATOR_PORT", "/emulator/health"),
+                *("stripe-emulator", "the Stripe emulator", port, "BILLING_STRIPE_EMULATOR_PORT"),
+                *("/emulator/health", "/emulator/health"),
                 *("metering.stripe_emulator", "--port", str(port), "--state", str(state)),
             )
         )
     found.append(
         service(
-            *("ingestion", "the ingestion service", settings.ingestion_port, "BILLING_INGESTION_PORT", "/health"),
+            *("ingestion", "the ingestion service", settings.ingestion_port, "BILLING_INGESTION_PORT"),
+            *("/health", "/health/live"),
             "metering.ingestion",
         )
     )

@@ -38,7 +38,7 @@ app = typer.Typer(
 def create(
     team: Annotated[str | None, typer.Argument(help="The team that the key works for.")] = None,
     any_team: Annotated[bool, typer.Option("--any-team", help="Work for every team; events then name theirs.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help="track (if left out), read or admin; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="track (the default), read, admin; may be repeated.")] = None,
     rate: Annotated[str | None, typer.Option(help=RATE_HELP)] = None,
     burst: Annotated[int | None, typer.Option(help=BURST_HELP)] = None,
 ) -> None:

@@ -37,10 +37,10 @@ with DAG(
 
     @metering_task()
     def submit(connection):
-        """Send what is due, at the pace that Stripe allows."""
+        """Send what is due, at the pace that Stripe allows; it begins within a minute, by chance."""
         from metering import submission
 
-        return submission.submit(connection)
+        return submission.submit(connection, scheduled=True)
 
     @metering_task()
     def resolve(connection):

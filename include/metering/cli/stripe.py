@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import typer
@@ -25,7 +26,11 @@ def _epilog(*examples: str) -> str:
 
 @app.command(epilog=_epilog("./billing stripe plan", "./billing stripe plan --json"))
 def plan(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables.")) -> None:
-    """Show what would be sent, by team and meter. Nothing is sent and nothing is kept."""
+    """Show what would be sent, by team and meter: how much, and what it is worth. Nothing is sent and nothing is kept.
+
+    The worth is the share of the period's bill that the quantity makes up, at the prices in force: with tiers, the
+    bill decides what the last unit costs, and not Stripe's events.
+    """
     from metering import submission
     from metering.cli.console import table
     from metering.database import connect
@@ -36,9 +41,15 @@ def plan(as_json: bool = typer.Option(False, "--json", help="Print JSON instead 
         _print_json({"counts": counts, "to_send": by_team})
         return
     if by_team:
-        headers = ("Team", "Meter", "Submissions", "Quantity", "From", "Until")
-        table((_shown(row) for row in by_team), headers=headers)
+        headers = ("Team", "Meter", "Submissions", "Quantity", "From", "Until", "Worth")
+        table((_shown({**row, "values": _money(row["values"])}) for row in by_team), headers=headers)
         print()
+        totals: dict[str, Decimal] = {}
+        for row in by_team:
+            for currency, value in row["values"].items():
+                totals[currency] = totals.get(currency, Decimal(0)) + value
+        if totals:
+            print(f"Worth in all: {_money(totals)}.")
     print(_sentence(counts))
 
 
@@ -79,10 +90,20 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print JSON instea
     if as_json:
         _print_json(found)
         return
+    if found["ledger"]:
+        since = found["ledger"][0]["behind_since"]
+        print(
+            f"This database is older than what Stripe has, which is known since {since:%Y-%m-%d %H:%M} UTC. Nothing is "
+            "sent until `./billing stripe adopt`.\n"
+        )
     titles = {
         "by_state": ("Submissions", ("State", "Number", "Quantity")),
         "latest_verdicts": ("Stripe's totals, when last read", ("Verdict", "Periods", "Difference", "Last read")),
         "held": ("Held windows", ("Team", "Meter", "Code", "Reason", "Windows", "Quantity")),
+        "reports": (
+            "Reported by Stripe after it had accepted, in 30 days",
+            ("Meter", "Code", "Events", "Latest", "Message"),
+        ),
         "teams_on_hold": ("Teams on hold", ("Team", "By", "Reason", "Since")),
         "last_failures": (
             "Without an outcome",
@@ -172,13 +193,16 @@ def _sentence(counts: dict[str, Any]) -> str:
     return ", ".join(parts) + "."
 
 
+def _money(values: dict[str, Decimal]) -> str:
+    return ", ".join(f"{value:,f} {currency}" for currency, value in sorted(values.items()))
+
+
 def _shown(row: dict[str, Any]) -> list[str]:
     return [_cell(value) for value in row.values()]
 
 
 def _cell(value: Any) -> str:
     from datetime import datetime
-    from decimal import Decimal
 
     if value is None:
         return ""

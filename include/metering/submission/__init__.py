@@ -57,8 +57,14 @@ def preview(connection: Connection, settings: Settings | None = None) -> tuple[d
     return planner.preview(connection, client.connect(settings or settings_module.load()).now(connection))
 
 
-def submit(connection: Connection, settings: Settings | None = None) -> dict[str, int]:
-    """Send what is due; counts as `sender.send` gives them."""
+def submit(connection: Connection, settings: Settings | None = None, *, scheduled: bool = False) -> dict[str, int]:
+    """Send what is due; counts as `sender.send` gives them.
+
+    A `scheduled` run begins at any moment of the next BILLING_STRIPE_JITTER seconds, since full hours are when
+    everybody asks Stripe.
+    """
+    if scheduled:
+        client.start_apart(settings or settings_module.load())
     return sender.send(connection, _server_of(connection, settings))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +28,7 @@ _CONNECT_TIMEOUT = 5.0
 # A test account may make 25 requests a second in all; the emulator is held just under a live account's 1,000.
 _RATE, _EMULATOR_RATE = "25", "900"
 _WORKERS = "8"
+_JITTER, _EMULATOR_JITTER = "60", "0.001"
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,14 @@ def explained(error: stripe.StripeError) -> BillingError:
         f"Stripe refused a request ({error.http_status}): {error.user_message or error}",
         "Nothing was lost: run again after mending the cause.",
     )
+
+
+def start_apart(settings: Settings) -> None:
+    """Sleep for some of the seconds of BILLING_STRIPE_JITTER, by chance; nobody else shares the emulator."""
+    most = _number(
+        settings, "BILLING_STRIPE_JITTER", _EMULATOR_JITTER if settings.stripe_emulated else _JITTER, most=900
+    )
+    time.sleep(most * random.random())  # noqa: S311 - spreads load, keeps no secret
 
 
 def _version(settings: Settings) -> str:

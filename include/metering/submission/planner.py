@@ -5,7 +5,9 @@ All of it is set-based and one transaction; planning twice plans nothing new. No
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -73,13 +75,21 @@ def preview(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Plan without keeping it, as if every customer and meter were made: the counts of `plan`, and what would be sent.
 
-    The latter by team and meter: team_key, meter_key, submissions, quantity, first_window, last_window.
+    The latter by team and meter: team_key, meter_key, submissions, quantity, first_window, last_window, and values: by
+    currency, the share of the periods' bills that the quantity makes up (Decimal, in major units).
     """
     with connection.transaction(force_rollback=True):
         connection.execute(SQL["pretend_customers"])
         connection.execute(SQL["pretend_meters"])
         counts = plan(connection, stripe_now)
-        return counts, rows(connection, SQL["planned_by_team"])
+        planned = rows(connection, SQL["planned_by_team"])
+        is_billed = one(connection, SQL["is_billed"])["is_billed"]
+        worth = rows(connection, SQL["values"]) if is_billed else []
+    by_meter: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(dict)
+    for row in worth:
+        if row["value"] is not None:
+            by_meter[row["team_key"], row["meter_key"]][row["currency"]] = row["value"]
+    return counts, [{**row, "values": by_meter[row["team_key"], row["meter_key"]]} for row in planned]
 
 
 def release(connection: psycopg.Connection[DictRow], team_key: str, meter_key: str | None = None) -> int:

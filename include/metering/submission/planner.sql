@@ -179,6 +179,45 @@ SELECT
     count(*) FILTER (WHERE held_code IS NULL AND NOT can_be_sent AND NOT not_yet) AS stopped
 FROM stripe_owed;
 
+-- name: is_billed
+-- Whether there are bills from which a value can be told.
+SELECT to_regclass('marts.fct_bill_lines') IS NOT NULL AS is_billed;
+
+-- name: values
+-- What is waiting to be sent is worth, by team, meter and currency: of what the period's bill charges for the meter's usage, the
+-- share that its quantity has in the period's. Of usage that the bill does not know there is no value.
+WITH waiting AS (
+    SELECT submission.team_id, submission.meter_id, period.subscription_key, period.period_start,
+        sum(submission.quantity) AS quantity
+    FROM billing.stripe_submissions AS submission
+    JOIN billing.stripe_windows AS address USING (team_id, meter_id, window_start, window_end, dimensions)
+    JOIN billing.billing_periods AS period
+      ON period.team_id = submission.team_id AND period.takes_usage
+     AND address.event_at >= period.period_start AND address.event_at < period.period_end
+    WHERE submission.state IN ('pending', 'in_flight', 'uncertain')
+    GROUP BY 1, 2, 3, 4
+), metered AS (
+    SELECT team_id, meter_id, subscription_key, period_start, sum(quantity) AS quantity
+    FROM marts.fct_stripe_usage
+    GROUP BY 1, 2, 3, 4
+), billed AS (
+    SELECT team_id, meter_id, subscription_key, about_period_start AS period_start, currency,
+        sum(exact_amount) AS amount
+    FROM marts.fct_bill_lines
+    WHERE kind = 'usage' AND meter_id IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5
+)
+SELECT team_key, meter_key, billed.currency,
+    round(sum(billed.amount * waiting.quantity / nullif(metered.quantity, 0)), currencies.exponent) AS value
+FROM waiting
+JOIN metered USING (team_id, meter_id, subscription_key, period_start)
+JOIN billed USING (team_id, meter_id, subscription_key, period_start)
+JOIN billing.currencies AS currencies ON currencies.currency = billed.currency
+JOIN billing.teams USING (team_id)
+JOIN billing.meters USING (meter_id)
+GROUP BY team_key, meter_key, billed.currency, currencies.exponent
+ORDER BY team_key, meter_key, billed.currency;
+
 -- name: planned_by_team
 -- What is waiting to be sent, by team and meter.
 SELECT team_key, meter_key, count(*) AS submissions, trim_scale(sum(submission.quantity)) AS quantity,

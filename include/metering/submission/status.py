@@ -18,6 +18,8 @@ SQL = statements.beside(__file__, "status")
 class Status:
     """Rows to show, each a dictionary as its statement in status.sql names it."""
 
+    ledger: list[dict[str, Any]]
+    reports: list[dict[str, Any]]
     by_state: list[dict[str, Any]]
     latest_verdicts: list[dict[str, Any]]
     held: list[dict[str, Any]]

@@ -1,3 +1,18 @@
+-- name: ledger
+-- Where the ledger is not in order: since when it is known that this database is older than what Stripe has.
+SELECT mark, epoch, behind_since FROM billing.stripe_ledger WHERE behind_since IS NOT NULL;
+
+-- name: reports
+-- What Stripe reported of the last 30 days that it had accepted and refused afterwards, by meter and code.
+SELECT meter_key, code, sum(error_count) AS events, max(validation_end) AS latest,
+       (array_agg(samples -> 0 ->> 'message' ORDER BY validation_end DESC))[1] AS message
+FROM billing.stripe_error_reports
+LEFT JOIN billing.stripe_meters USING (stripe_meter_id)
+LEFT JOIN billing.meters USING (meter_id)
+WHERE received_at > clock_timestamp() - interval '30 days'
+GROUP BY meter_key, code
+ORDER BY meter_key, code;
+
 -- name: by_state
 -- Submissions by state.
 SELECT state, count(*) AS submissions, trim_scale(sum(abs(quantity))) AS quantity

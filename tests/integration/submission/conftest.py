@@ -85,7 +85,12 @@ def emulator(emulator_process: str) -> Emulator:
 
 @pytest.fixture
 def settings(emulator: Emulator, tmp_path: Path) -> Settings:
-    return Settings(tmp_path, {"BILLING_STRIPE_URL": emulator.url, "BILLING_STRIPE_TIMEOUT": "2"})
+    return Settings(tmp_path, billing_values(emulator))
+
+
+def billing_values(emulator: Emulator) -> dict[str, str]:
+    """Settings with which tests needn't wait long."""
+    return {"BILLING_STRIPE_URL": emulator.url, "BILLING_STRIPE_TIMEOUT": "2", "BILLING_STRIPE_BACKOFF": "0.05"}
 
 
 class Billing:

@@ -179,3 +179,29 @@ def test_a_preview_keeps_nothing(billing: Billing) -> None:
     assert by_team[0]["submissions"] == 3
     assert billing.states() == {}
     assert billing.fetch("SELECT FROM billing.stripe_customers") == []
+
+
+def test_a_preview_says_what_it_is_worth_by_currency(billing: Billing) -> None:
+    billing.teams(2)
+    billing.use(1, "30", day=1)
+    billing.use(1, "70", day=2)
+    billing.use(2, "4", meter=2)
+    billing.connection.execute(
+        "CREATE TABLE marts.fct_bill_lines (team_id integer, meter_id integer, subscription_key text,"
+        " about_period_start timestamptz, kind text, currency text, exact_amount numeric)"
+    )
+    billing.connection.execute(
+        "INSERT INTO marts.fct_bill_lines SELECT team, meter, 'main', %s, kind, currency, amount FROM (VALUES"
+        " (1, 1, 'usage', 'USD', 12.345), (1, 1, 'minimum', 'USD', 99), (2, 2, 'usage', 'JPY', 1000.5)"
+        ") AS line (team, meter, kind, currency, amount)",
+        (TODAY - timedelta(days=20),),
+    )
+    _, by_team = planner.preview(billing.connection, NOON)
+    assert [row["values"] for row in by_team] == [{"USD": Decimal("12.35")}, {"JPY": Decimal(1001)}]
+    billing.all()
+    billing.use(1, "40", day=1)
+    billing.connection.execute(
+        "UPDATE marts.fct_bill_lines SET exact_amount = 11 WHERE meter_id = 1 AND kind = 'usage'"
+    )
+    _, by_team = planner.preview(billing.connection, NOON)
+    assert [(row["quantity"], row["values"]) for row in by_team] == [(10, {"USD": Decimal("1.00")})]

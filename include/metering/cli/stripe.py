@@ -169,7 +169,7 @@ def adopt(
     print("Submission goes on." if yes else "Nothing was changed: --yes does it.")
 
 
-@app.command("replace-customer", epilog=_epilog("./billing stripe replace-customer acme"))
+@app.command("replace", epilog=_epilog("./billing stripe replace acme"))
 def replace_customer(team: str = typer.Argument(help="The team's key.")) -> None:
     """Give a team a new customer in place of one that was deleted at Stripe, and send it its open periods anew."""
     from metering import submission

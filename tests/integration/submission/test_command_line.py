@@ -46,5 +46,5 @@ def test_plan_shows_submit_sends_and_status_tells(billing: Billing, run) -> None
 
 
 def test_every_command_has_help_with_an_example(run) -> None:  # type: ignore[no-untyped-def]
-    for arguments in ([], ["plan"], ["submit"], ["status"], ["release"]):
+    for arguments in ([], ["plan"], ["submit"], ["status"], ["release"], ["adopt"], ["replace"]):
         assert "./billing stripe" in run(*arguments, "--help")

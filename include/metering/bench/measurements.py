@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.rows import DictRow
+
+from metering import database
 from metering.bench import client
 from metering.bench.house import House, Memory, Watch
 from metering.bench.workload import Workload
@@ -28,6 +32,12 @@ PIECE = 20_000
 """Rows in one transaction of the plain COPY."""
 BATCHES = ((1_000, 16), (100, 16), (1, 64))
 """Sizes of requests, and over how many connections they are sent."""
+COPIERS = 2
+"""Connections of the second plain COPY: files are written by as many."""
+KINDS = ("csv", "jsonl", "parquet")
+"""What files are of, as their names end."""
+IN_FILES = 3
+"""How many times as many events files have: starting the command is a part of what a small file takes."""
 SHARES = {1_000: 1.0, 100: 0.5, 1: 0.1}
 """Of all events, how many are sent in requests of a size: small ones take longer to say as much."""
 
@@ -58,6 +68,7 @@ class Result:
         return {**asdict(self), **rounded}
 
 
+Rows = bytes | memoryview
 Told = Callable[[Result], None]
 
 
@@ -68,12 +79,14 @@ def measure(house: House, events: int, seconds: float | None, told: Told) -> lis
         limit = copy(house, Workload(events, messy=messy))
         found = [limit]
         told(limit)
+        found.append(copy(house, Workload(events, messy=messy), COPIERS))
+        told(found[-1])
         for size, connections in BATCHES:
             workload = Workload(max(int(events * SHARES[size]), 1), messy=messy)
             found.append(http(house, workload, size, connections, seconds))
             told(found[-1])
-        for kind in ("csv", "jsonl"):
-            found.append(file(house, Workload(events, messy=messy), kind))
+        for kind in KINDS:
+            found.append(file(house, Workload(events * IN_FILES, messy=messy), kind))
             told(found[-1])
         results += [
             Result(**{**vars(result), "ratio_to_copy": round(result.events_per_second / limit.events_per_second, 3)})
@@ -82,10 +95,11 @@ def measure(house: House, events: int, seconds: float | None, told: Told) -> lis
     return results
 
 
-def copy(house: House, workload: Workload) -> Result:
+def copy(house: House, workload: Workload, connections: int = 1) -> Result:
     """COPY of the same rows into the same two tables: what PostgreSQL can do here when nobody asks anything.
 
-    Of a messy workload, only events that are new: COPY can't tell which are.
+    By one connection or several, which take turns at the transactions. Of a messy workload, only events that are new:
+    COPY can't tell which are.
     """
     judge = Judge(Catalog.load(house.connection))
     house.empty()
@@ -96,17 +110,28 @@ def copy(house: House, workload: Workload) -> Result:
         months = [datetime.fromisoformat(f"{month}-01T00:00:00+00:00") for month in group.months()]
         house.connection.execute(LANDING["ensure_months"], {"moments": months})
         pieces.append((group.key_rows(), group.event_rows(chosen, 1, int(recorded_at * 1_000_000))))
+    others = [database.connect(house.url, application="billing-bench") for _ in range(connections)]
     begun = time.perf_counter()
-    for keys, events in pieces:
-        with house.connection.transaction():
-            for statement, rows in (("copy_keys", keys), ("copy_events", events)):
-                with house.connection.cursor().copy(LANDING[statement]) as copying:
-                    for part in (binary.BEGIN, rows, binary.END):
-                        copying.write(part)
+    with ThreadPoolExecutor(connections) as threads:
+        for done in [threads.submit(_copy, other, pieces[i::connections]) for i, other in enumerate(others)]:
+            done.result()
     spent = time.perf_counter() - begun
+    for other in others:
+        other.close()
     landed = house.landed()
     _hold("copied rows", landed["events"], len(seen))
-    return Result("COPY", len(seen), spent, messy=workload.messy)
+    name = "COPY" if connections == 1 else f"COPY, {connections} connections"
+    return Result(name, len(seen), spent, messy=workload.messy)
+
+
+def _copy(connection: psycopg.Connection[DictRow], pieces: Sequence[tuple[Rows, Rows]]) -> None:
+    """Copy pieces, each the rows of its keys and of its events, one transaction after the other."""
+    for piece in pieces:
+        with connection.transaction():
+            for statement, rows in zip(("copy_keys", "copy_events"), piece, strict=True):
+                with connection.cursor().copy(LANDING[statement]) as copying:
+                    for part in (binary.BEGIN, rows, binary.END):
+                        copying.write(part)
 
 
 def http(house: House, workload: Workload, size: int, connections: int, seconds: float | None) -> Result:
@@ -142,7 +167,7 @@ def file(house: House, workload: Workload, kind: str) -> Result:
     """`./billing ingest` of a file, as the process that it is, from its start to its end."""
     house.empty()
     path = house.home / f"usage.{kind}"
-    _write(path, workload.rows() if kind == "csv" else workload.lines())
+    workload.write(path)
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "metering.cli", "ingest", str(path)],
@@ -180,12 +205,6 @@ def _groups(judge: Judge, workload: Workload, seen: set[bytes]) -> Iterable[Grou
             part = []
     if part:
         yield Group(part)
-
-
-def _write(path: Path, parts: Iterable[bytes]) -> None:
-    with path.open("wb") as output:
-        for part in parts:
-            output.write(part)
 
 
 def _hold(what: str, found: int, expected: int) -> None:

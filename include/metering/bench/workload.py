@@ -9,6 +9,8 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 TEAMS = 40
@@ -41,6 +43,36 @@ class Workload:
         return [
             json.dumps(batch[0] if size == 1 else batch, separators=(",", ":")).encode() for batch in self.batches(size)
         ]
+
+    def write(self, path: Path) -> None:
+        """Write a file of the events, of the kind that its name's end says: csv, jsonl or parquet."""
+        if path.suffix == ".parquet":
+            self._write_parquet(path)
+            return
+        with path.open("wb") as file:
+            file.writelines(self.rows() if path.suffix == ".csv" else self.lines())
+
+    def _write_parquet(self, path: Path) -> None:
+        # Nothing else here needs Arrow.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = [(name, pa.string()) for name in ("team", "event", "idempotency_key")]
+        fields += [("quantity", pa.decimal128(38, 12)), ("time", pa.timestamp("ms", "UTC"))]
+        fields += [("properties.endpoint", pa.string()), ("properties.region", pa.string())]
+        schema = pa.schema([*fields, ("properties.status", pa.int32())])
+        with pq.ParquetWriter(path, schema) as file:
+            for batch in self.batches(100_000):
+                rows = [
+                    {
+                        **event,
+                        "quantity": Decimal(event["quantity"]),
+                        "time": datetime.fromisoformat(event["time"]),
+                        **{f"properties.{name}": value for name, value in event["properties"].items()},
+                    }
+                    for event in batch
+                ]
+                file.write_table(pa.Table.from_pylist(rows, schema))
 
     def lines(self) -> Iterator[bytes]:
         """The events as JSON lines."""

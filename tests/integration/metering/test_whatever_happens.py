@@ -43,6 +43,8 @@ class Story:
         self.plans[2]["terms"] = [
             {"effective_from": LONG_AGO, "currency": "USD", "minimum_amount": 30, "discount_percent": 5}
         ]
+        # So low that bills meet it on whatever day this runs.
+        self.plans[1]["terms"] = [{"effective_from": LONG_AGO, "currency": "USD", "maximum_amount": 5}]
         self.teams = [self.team(number) for number in range(len(ZONES))]
         self.apply()
 
@@ -93,6 +95,7 @@ class Story:
         if number == 1:
             subscription["time_zone"] = "America/New_York"  # whose days are not the team's
         if number == len(ZONES) - 1:
+            del subscription["anchor_day"]
             subscription["cycle"] = {"days": 10, "counted_from": date(2026, 1, 1)}
         return {"team": f"t{number}", "name": "t", "time_zone": ZONES[number], "subscription": subscription}
 

@@ -75,13 +75,10 @@ def _sync_meters(connection: psycopg.Connection[DictRow], server: Stripe) -> int
     missing = [meter for meter in ours if meter["stripe_meter_id"] is None]
     for meter in missing:
         name = event_name(meter["meter_key"])
-        found = active.get(name) or _make_meter(server, name, meter["meter_name"])
-        if (
-            found.default_aggregation.formula != "sum"
-            or found.customer_mapping.event_payload_key != "stripe_customer_id"
-            or found.value_settings.event_payload_key != "value"
-            or found.event_time_window is not None
-        ):
+        # A deactivated one may have usage that a restored database forgot: its windows are held, and no second is made.
+        ours_once = next((meter for meter in theirs if meter.event_name == name and _fits(meter)), None)
+        found = active.get(name) or ours_once or _make_meter(server, name, meter["meter_name"])
+        if not _fits(found):
             raise BillingError(
                 f"The meter {found.id} at Stripe has our event name {name} but does not sum `value` by customer.",
                 "Deactivate it at Stripe, and run again: another will be made.",
@@ -89,9 +86,20 @@ def _sync_meters(connection: psycopg.Connection[DictRow], server: Stripe) -> int
         connection.execute(
             SQL["keep_meter"], {"meter_id": meter["meter_id"], "stripe_meter_id": found.id, "event_name": name}
         )
-        active[name] = found
+        if found.status == "active":
+            active[name] = found
     connection.execute(SQL["mark_meters"], {"active": [meter.id for meter in active.values()]})
     return len(missing)
+
+
+def _fits(meter: stripe.billing.Meter) -> bool:
+    """Whether a meter at Stripe adds up what we send to it."""
+    return (
+        meter.default_aggregation.formula == "sum"
+        and meter.customer_mapping.event_payload_key == "stripe_customer_id"
+        and meter.value_settings.event_payload_key == "value"
+        and meter.event_time_window is None
+    )
 
 
 def _make_meter(server: Stripe, name: str, display_name: str) -> stripe.billing.Meter:

@@ -86,3 +86,27 @@ def test_names_that_stripe_would_not_take_stay_distinct() -> None:
     names = [catalog_sync.event_name(key) for key in ("api_calls", "api calls", "api-calls", "x" * 120, "x" * 121)]
     assert names[0] == "billing_api_calls"
     assert len(set(names)) == 5 and max(map(len, names)) <= 100
+
+
+def test_a_deactivated_meter_that_was_forgotten_is_found_again_and_no_second_is_made(billing: Billing) -> None:
+    billing.teams(1)
+    billing.use(1, "3")
+    billing.all()
+    before = billing.fetch("SELECT meter_id, stripe_meter_id AS id FROM billing.stripe_meters ORDER BY meter_id")
+    meters = client.connect(billing.settings).api.v1.billing.meters
+    meters.deactivate(before[0]["id"])
+    billing.connection.execute("DELETE FROM billing.stripe_meters")
+    billing.prepare()
+    assert before == billing.fetch("SELECT meter_id, stripe_meter_id AS id FROM billing.stripe_meters ORDER BY meter_id")
+    archived = billing.fetch("SELECT meter_id FROM billing.stripe_meters WHERE archived_since IS NOT NULL")
+    assert archived == [{"meter_id": 1}]
+
+
+def test_what_stripe_answered_with_500_is_made_under_another_key(billing: Billing, emulator: Emulator) -> None:
+    billing.teams(2)
+    billing.use_everywhere(1)
+    for kind in ("error_500_before", "error_500_after"):
+        for path in ("/v1/customers", "/v1/billing/meters"):
+            emulator.fault(kind, match={"method": "POST", "path": path})
+    assert billing.prepare() == {"customers": 2, "meters": 2}
+    assert _counts(emulator) == (2, 2)

@@ -92,12 +92,13 @@ def test_a_deactivated_meter_that_was_forgotten_is_found_again_and_no_second_is_
     billing.teams(1)
     billing.use(1, "3")
     billing.all()
-    before = billing.fetch("SELECT meter_id, stripe_meter_id AS id FROM billing.stripe_meters ORDER BY meter_id")
+    known = "SELECT meter_id, stripe_meter_id AS id FROM billing.stripe_meters ORDER BY meter_id"
+    before = billing.fetch(known)
     meters = client.connect(billing.settings).api.v1.billing.meters
     meters.deactivate(before[0]["id"])
     billing.connection.execute("DELETE FROM billing.stripe_meters")
     billing.prepare()
-    assert before == billing.fetch("SELECT meter_id, stripe_meter_id AS id FROM billing.stripe_meters ORDER BY meter_id")
+    assert before == billing.fetch(known)
     archived = billing.fetch("SELECT meter_id FROM billing.stripe_meters WHERE archived_since IS NOT NULL")
     assert archived == [{"meter_id": 1}]
 

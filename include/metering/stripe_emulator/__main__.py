@@ -47,7 +47,7 @@ def _serve(listening: socket.socket, options: argparse.Namespace) -> None:
         application(gate, allow_reset=options.allow_reset),
         http=Protocol,
         loop="uvloop",
-        lifespan="off",
+        lifespan="on",
         log_level="warning",
         access_log=False,
         # The replies carry the emulator's own Date.

@@ -24,7 +24,8 @@ def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
     """The admin routes; ``/emulator/reset`` only where resetting was allowed at the start."""
 
     async def health(request: Request) -> Response:
-        return json_response({"ok": gate.violations == 0, "violations": gate.violations, "now": gate.clock.now()})
+        ok = gate.violations == 0 and gate.life.failures == 0
+        return json_response({"ok": ok, "violations": gate.violations, "now": gate.clock.now()})
 
     async def state(request: Request) -> Response:
         row = gate.store.one("counts")
@@ -32,7 +33,7 @@ def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
 
     async def clock(request: Request) -> Response:
         if request.method == "POST":
-            gate.clock.move((await _body(request, _Moment)).now)
+            await gate.life.move((await _body(request, _Moment)).now)
         return json_response({"now": gate.clock.now(), "moved": gate.clock.moved})
 
     async def faults(request: Request) -> Response:
@@ -52,8 +53,9 @@ def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
             raise StripeError(403, "This emulator keeps its state. Start it with --allow-reset to allow this.")
         gate.store.clear()
         gate.faults.clear()
-        gate.clock.move(None)
+        await gate.life.move(None)
         gate.set(Settings())
+        gate.life.look()
         return json_response({})
 
     return [

@@ -1,5 +1,9 @@
 """The ASGI application: which operation answers which path."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
@@ -10,10 +14,19 @@ from metering.stripe_emulator import (
     admin,
     core_events,
     customers,
+    invoice_items,
+    invoice_lines,
+    invoices,
     meter_events,
     meters,
+    prices,
+    products,
+    snapshot_events,
     stream,
+    subscription_items,
+    subscriptions,
     summaries,
+    webhook_endpoints,
 )
 from metering.stripe_emulator.call import Operation
 from metering.stripe_emulator.errors import StripeError
@@ -39,6 +52,46 @@ OPERATIONS = (
     Operation("GET /v1/customers/{id}", customers.retrieve),
     Operation("POST /v1/customers/{id}", customers.update),
     Operation("DELETE /v1/customers/{id}", customers.delete),
+    Operation("GET /v1/products", products.list_all),
+    Operation("POST /v1/products", products.create),
+    Operation("GET /v1/products/{id}", products.retrieve),
+    Operation("POST /v1/products/{id}", products.update),
+    Operation("GET /v1/prices", prices.list_all),
+    Operation("POST /v1/prices", prices.create),
+    Operation("GET /v1/prices/{id}", prices.retrieve),
+    Operation("POST /v1/prices/{id}", prices.update),
+    Operation("GET /v1/subscriptions", subscriptions.list_all),
+    Operation("POST /v1/subscriptions", subscriptions.create),
+    Operation("GET /v1/subscriptions/{id}", subscriptions.retrieve),
+    Operation("POST /v1/subscriptions/{id}", subscriptions.update),
+    Operation("DELETE /v1/subscriptions/{id}", subscriptions.cancel),
+    Operation("GET /v1/subscription_items", subscription_items.list_all),
+    Operation("POST /v1/subscription_items", subscription_items.create),
+    Operation("GET /v1/subscription_items/{id}", subscription_items.retrieve),
+    Operation("POST /v1/subscription_items/{id}", subscription_items.update),
+    Operation("DELETE /v1/subscription_items/{id}", subscription_items.delete),
+    Operation("GET /v1/invoiceitems", invoice_items.list_all),
+    Operation("POST /v1/invoiceitems", invoice_items.create),
+    Operation("GET /v1/invoiceitems/{id}", invoice_items.retrieve),
+    Operation("POST /v1/invoiceitems/{id}", invoice_items.update),
+    Operation("DELETE /v1/invoiceitems/{id}", invoice_items.delete),
+    Operation("GET /v1/invoices", invoices.list_all),
+    Operation("POST /v1/invoices", invoices.create),
+    Operation("GET /v1/invoices/{id}", invoices.retrieve),
+    Operation("POST /v1/invoices/{id}", invoices.update),
+    Operation("DELETE /v1/invoices/{id}", invoices.delete),
+    Operation("POST /v1/invoices/{id}/finalize", invoices.finalize),
+    Operation("POST /v1/invoices/{id}/pay", invoices.pay),
+    Operation("POST /v1/invoices/{id}/void", invoices.void),
+    Operation("POST /v1/invoices/{id}/mark_uncollectible", invoices.mark_uncollectible),
+    Operation("GET /v1/invoices/{id}/lines", invoice_lines.list_all),
+    Operation("GET /v1/events", snapshot_events.list_all),
+    Operation("GET /v1/events/{id}", snapshot_events.retrieve),
+    Operation("GET /v1/webhook_endpoints", webhook_endpoints.list_all),
+    Operation("POST /v1/webhook_endpoints", webhook_endpoints.create),
+    Operation("GET /v1/webhook_endpoints/{id}", webhook_endpoints.retrieve),
+    Operation("POST /v1/webhook_endpoints/{id}", webhook_endpoints.update),
+    Operation("DELETE /v1/webhook_endpoints/{id}", webhook_endpoints.delete),
     Operation("GET /v2/core/events", core_events.list_all),
     Operation("GET /v2/core/events/{id}", core_events.retrieve),
 )
@@ -65,7 +118,24 @@ def application(gate: Gate, *, allow_reset: bool = False) -> ASGIApp:
         method, _, path = operation.name.partition(" ")
         paths.setdefault(path, {})[method] = operation
     routes: list[BaseRoute] = [Route(path, _Path(gate, methods)) for path, methods in paths.items()]
-    return Router([*routes, *admin.routes(gate, allow_reset=allow_reset)], redirect_slashes=False, default=_not_found)
+    return Router(
+        [*routes, *admin.routes(gate, allow_reset=allow_reset)],
+        redirect_slashes=False,
+        default=_not_found,
+        lifespan=lambda app: _living(gate),
+    )
+
+
+@asynccontextmanager
+async def _living(gate: Gate) -> AsyncIterator[None]:
+    """As long as it is served, what is due happens and what is on its way is sent."""
+    living = asyncio.create_task(gate.life.run())
+    try:
+        yield
+    finally:
+        living.cancel()
+        with suppress(asyncio.CancelledError):
+            await living
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

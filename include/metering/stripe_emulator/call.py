@@ -4,11 +4,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from metering.stripe_emulator.errors import Json
+from metering.stripe_emulator.faults import Faults
 from metering.stripe_emulator.store import Store
 
 
@@ -18,11 +19,17 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     ``summary_lag_seconds``: how long a received event stays out of the summaries (emulator clock).
     ``latency_seconds``: how long each meter event executes (real time).
     ``v1_meter_errors``: whether v1 finds a missing or archived meter and a missing customer at once or later.
+    ``draft_seconds``: the grace period from an invoice's draft to its finalization, 72 hours at most.
+    ``payments``: what becomes of charges.
+    ``webhook_signature_clock``: whether signatures carry the real time, as receivers know it, or the emulator's.
     """
 
     summary_lag_seconds: int = 0
     latency_seconds: float = 0.0
     v1_meter_errors: Literal["asynchronous", "synchronous"] = "asynchronous"
+    draft_seconds: Annotated[int, msgspec.Meta(ge=0, le=72 * 3600)] = 3600
+    payments: Literal["succeed", "fail"] = "succeed"
+    webhook_signature_clock: Literal["real", "emulator"] = "real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +38,16 @@ class Call:
 
     store: Store
     settings: Settings
+    faults: Faults
     now: int
     parameters: Json
     path: dict[str, str]
     idempotency_key: str
+
+
+def no_lane(parameters: Json) -> str | None:
+    """Most operations do not exclude each other."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class Operation:
 
     name: str
     run: Callable[[Call], Json]
-    lane: Callable[[Json], str | None] = lambda parameters: None
+    lane: Callable[[Json], str | None] = no_lane
 
     @property
     def api(self) -> str:

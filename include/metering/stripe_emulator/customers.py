@@ -77,6 +77,31 @@ def list_all(call: Call) -> Json:
     return page(found, call.parameters, URL)
 
 
+def get(store: Store, customer_id: str) -> Json:
+    """A customer who can be billed, or the 400 that a parameter naming another one gets."""
+    row = store.one("customer", id=customer_id)
+    if row is None or row["deleted"]:
+        raise no_such("customer", customer_id, status=400, param="customer")
+    body: Json = json.loads(row["body"])
+    return body
+
+
+def balance(store: Store, customer_id: str) -> int:
+    """What the customer owes beside invoices, in minor units; negative is credit."""
+    row = store.one("customer", id=customer_id)
+    return 0 if row is None else int(json.loads(row["body"]).get("balance", 0))
+
+
+def change_balance(store: Store, customer_id: str, by: int) -> None:
+    """Add to what a customer owes; a deleted customer keeps no balance."""
+    row = store.one("customer", id=customer_id)
+    if row is None or row["deleted"]:
+        return
+    body: Json = json.loads(row["body"])
+    body["balance"] += by
+    store.run("change_customer", id=customer_id, deleted=0, body=json.dumps(body))
+
+
 def exists(store: Store, customer_id: str) -> bool:
     """Whether usage can be billed to this customer: known and not deleted."""
     row = store.one("customer", id=customer_id)

@@ -9,6 +9,7 @@ class StripeError(Exception):
     """A reply that is not a success.
 
     ``code`` and ``param`` are left out of the body when None, as Stripe does: a v1 duplicate, for one, has no code.
+    ``commits`` says that what was done up to the refusal stands: a charge that was declined has been tried.
     """
 
     def __init__(
@@ -20,6 +21,7 @@ class StripeError(Exception):
         code: str | None = None,
         param: str | None = None,
         headers: dict[str, str] | None = None,
+        commits: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -28,6 +30,7 @@ class StripeError(Exception):
         self.code = code
         self.param = param
         self.headers = headers or {}
+        self.commits = commits
 
     def body(self, api: str) -> Json:
         """The error as ``api`` ("v1" or "v2") writes it: v2 always has a code, v1 often none."""

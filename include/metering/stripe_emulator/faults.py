@@ -2,7 +2,7 @@
 
 import random
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -19,12 +19,27 @@ Kind = Literal[
     "rate_limited_429_retry",
     "conflict_409",
     "latency",
+    "webhook_dropped",
+    "webhook_duplicated",
+    "webhook_delayed",
+    "webhook_out_of_order",
+    "payment_failed",
 ]
 
 # A replayed reply executes nothing, so only what happens on the way can go wrong with it.
 EXECUTING: frozenset[Kind] = frozenset({"error_500_before", "error_500_after", "latency"})
 
-_MATCHABLE = frozenset({"method", "path", "event_name", "identifier", "customer", "value", "idempotency_key"})
+# What hits an event on its way to an endpoint, or a charge, hits no request.
+_WEBHOOKS: frozenset[Kind] = frozenset(
+    {"webhook_dropped", "webhook_duplicated", "webhook_delayed", "webhook_out_of_order"}
+)
+_PAYMENTS: frozenset[Kind] = frozenset({"payment_failed"})
+_REQUESTS: frozenset[Kind] = frozenset(get_args(Kind)) - _WEBHOOKS - _PAYMENTS
+_REPLAYED = _REQUESTS - EXECUTING
+
+_MATCHABLE = frozenset(
+    {"method", "path", "event_name", "identifier", "customer", "value", "idempotency_key", "type", "object"}
+)
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,7 +48,9 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     ``times`` is how many requests it hits (None: until cleared), after letting ``skip`` matching ones through and
     drawing ``chance`` (0 to 1, repeatable by ``seed``) for each. ``match`` holds glob patterns over ``method``,
     ``path``, ``event_name``, ``identifier``, ``customer``, ``value`` and ``idempotency_key``; an empty one means
-    meter events. ``seconds`` is the length of a hang (30 unless told) or of a latency (1), in real time.
+    meter events. A fault of webhooks matches ``type``, ``object`` (an id) and ``customer`` of the event, one of charges
+    ``object`` and ``customer`` of the invoice; an empty match means all of them. ``seconds`` is the length of a hang
+    (30 unless told) or of a latency (1), in real time, or how much later a delayed event is sent (600), by the clock.
     ``retry_after`` (seconds) adds that header to a 429. ``saved`` says whether a 500 is remembered under its
     idempotency key, as Stripe does.
     """
@@ -51,10 +68,10 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def duration(self) -> float:
-        """Seconds of real time that a hang or latency lasts."""
+        """Seconds that a hang, a latency (both in real time) or a delay (by the clock) lasts."""
         if self.seconds is not None:
             return self.seconds
-        return 30.0 if self.kind == "hang" else 1.0
+        return {"hang": 30.0, "webhook_delayed": 600.0}.get(self.kind, 1.0)
 
 
 class Faults:
@@ -73,7 +90,7 @@ class Faults:
             unknown = fault.match.keys() - _MATCHABLE
             if unknown:
                 raise bad_request(f"A fault cannot match on {', '.join(sorted(unknown))}.")
-            if not fault.match:
+            if not fault.match and fault.kind not in _WEBHOOKS | _PAYMENTS:
                 fault.match = {"method": "POST", "path": "/v?/billing/meter_event*"}
             # Not for secrets: a seeded draw makes a failing run repeatable.
             self._ordered.append((fault, random.Random(fault.seed)))  # noqa: S311 - repeatable, no secret
@@ -88,10 +105,26 @@ class Faults:
 
     def take(self, facts: dict[str, str], *, replayed: bool) -> Fault | None:
         """The fault that hits a request with these facts, spent by one."""
+        if not self._ordered:
+            return None
+        return self._take(facts, _REPLAYED if replayed else _REQUESTS)
+
+    def take_delivery(self, event: Json) -> Fault | None:
+        """The fault that hits an event on its way to an endpoint."""
+        about: Json = event["data"]["object"] if "data" in event else event.get("related_object") or {}
+        customer = about["id"] if about.get("object") == "customer" else about.get("customer")
+        facts = {"type": event["type"], "object": str(about.get("id", "")), "customer": str(customer or "")}
+        return self._take(facts, _WEBHOOKS)
+
+    def take_payment(self, facts: dict[str, str]) -> Fault | None:
+        """The fault that hits a charge."""
+        return self._take(facts, _PAYMENTS)
+
+    def _take(self, facts: dict[str, str], kinds: frozenset[Kind]) -> Fault | None:
         for fault, dice in self._ordered:
-            if fault.times is not None and fault.fired >= fault.times:
+            if fault.kind not in kinds:
                 continue
-            if replayed and fault.kind in EXECUTING:
+            if fault.times is not None and fault.fired >= fault.times:
                 continue
             if not all(fnmatchcase(facts.get(name, ""), pattern) for name, pattern in fault.match.items()):
                 continue

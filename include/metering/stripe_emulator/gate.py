@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metering.stripe_emulator import idempotency, key, stream, wire
-from metering.stripe_emulator.call import Call, Operation, Settings
+from metering.stripe_emulator.call import Call, Operation, Settings, no_lane
 from metering.stripe_emulator.clock import Clock
 from metering.stripe_emulator.errors import (
     Json,
@@ -25,6 +25,7 @@ from metering.stripe_emulator.errors import (
 from metering.stripe_emulator.faults import Fault, Faults
 from metering.stripe_emulator.form import decode
 from metering.stripe_emulator.idempotency import SavedReply
+from metering.stripe_emulator.life import Life
 from metering.stripe_emulator.shapes import Shape, ShapeViolationError, pinned
 from metering.stripe_emulator.store import Store
 
@@ -60,11 +61,16 @@ class Gate:
         self._errors = {"v1": Shape(document["schemas"]["error"]), "v2": Shape(document["schemas"]["v2.error"])}
         self._executing: set[str] = set()
         self._lanes: set[str] = set()
+        self.life = Life(store, clock, self._call_at)
 
     def set(self, settings: Settings) -> None:
         """Change the settings, and keep them across restarts."""
         self.settings = settings
         self.store.set_setting("settings", msgspec.json.encode(settings).decode())
+
+    def _call_at(self, moment: int) -> Call:
+        """What happens by itself works with the same things as a request."""
+        return Call(self.store, self.settings, self.faults, moment, {}, {}, "")
 
     async def answer(self, request: Request, operation: Operation) -> Response:
         """Answer one API request, or fail it as ordered."""
@@ -144,21 +150,36 @@ class Gate:
     def _work(self, attempt: "_Attempt", fault: Fault | None) -> _Reply:
         """One transaction: what the request does and what its key will answer from now on."""
         operation, now = attempt.operation, self.clock.now()
+        # What was due before this request has happened before it.
+        if self.life.next_due <= now:
+            self.life.catch_up(now)
         if attempt.request.method == "GET":
             return self._run(attempt, now)
         kind = None if fault is None else fault.kind
         with self.store.transaction():
-            reply = None if kind == "error_500_before" else self._run(attempt, now)
+            reply = None if kind == "error_500_before" else self._kept(attempt, now)
             if reply is None or kind == "error_500_after":
                 reply = self._error(server_error(), operation.api)
             if attempt.key and _is_remembered(reply, operation.api, fault):
                 saved = SavedReply(reply.status, reply.body, attempt.request_id)
                 idempotency.save(self.store, operation.api, attempt.key, attempt.target, attempt.digest, saved, now)
+        if operation.lane is no_lane:
+            self.life.look()
         return reply
+
+    def _kept(self, attempt: "_Attempt", now: int) -> _Reply:
+        """A reply whose work is kept, which a refusal's mostly is not."""
+        try:
+            return self._run(attempt, now)
+        except StripeError as refusal:
+            if not refusal.commits:
+                raise
+            return self._error(refusal, attempt.operation.api)
 
     def _run(self, attempt: "_Attempt", now: int) -> _Reply:
         operation = attempt.operation
-        call = Call(self.store, self.settings, now, attempt.parameters, dict(attempt.request.path_params), attempt.key)
+        path = dict(attempt.request.path_params)
+        call = Call(self.store, self.settings, self.faults, now, attempt.parameters, path, attempt.key)
         try:
             body = operation.run(call)
             self._replies[operation.name].check_reply(body)

@@ -76,11 +76,11 @@ def list_all(call: Call) -> Json:
     return page(found, call.parameters, URL)
 
 
-def get(store: Store, meter_id: str) -> Json:
-    """A meter, or Stripe's 404."""
+def get(store: Store, meter_id: str, *, param: str | None = None) -> Json:
+    """A meter, or Stripe's refusal: 404 when the path names it, 400 when ``param`` does."""
     meter = _body(store.one("meter", id=meter_id))
     if meter is None:
-        raise no_such("billing meter", meter_id)
+        raise no_such("billing meter", meter_id, status=404 if param is None else 400, param=param or "id")
     return meter
 
 

@@ -33,3 +33,8 @@ def written_out(value: Decimal) -> Decimal:
     """The same number without trailing zeros or an exponent, so that JSON shows it in digits."""
     text = format(value, "f")
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text) + 0
+
+
+def product(one: Decimal, other: Decimal) -> Decimal:
+    """The exact product."""
+    return _EXACT.multiply(one, other)

@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 from metering.stripe_emulator.errors import Json, StripeError, bad_request
 from metering.stripe_emulator.quick import compiled
 
-_FILE = Path(__file__).with_name("shapes.json")
+_FILES = tuple(Path(__file__).with_name(name) for name in ("shapes.json", "shapes_invoicing.json"))
 
 
 class ShapeViolationError(Exception):
@@ -23,8 +23,11 @@ class ShapeViolationError(Exception):
 
 
 def pinned() -> Json:
-    """The shapes file with every reference replaced by what it names."""
-    document: Json = json.loads(_FILE.read_text())
+    """The shapes files as one, with every reference replaced by what it names."""
+    document: Json = {"operations": {}, "schemas": {}}
+    for part in (json.loads(file.read_text()) for file in _FILES):
+        document["operations"] |= part["operations"]
+        document["schemas"] |= part["schemas"]
     schemas = document["schemas"]
 
     def resolve(node: Any) -> Any:
@@ -72,8 +75,10 @@ class Shape:
 def _typed(value: Any, schema: Json) -> Any:
     kind = schema.get("type")
     if isinstance(value, str):
-        if kind == "integer" and value.removeprefix("-").isdecimal() and len(value) < 20:
+        if kind in ("integer", ["integer", "string"]) and value.removeprefix("-").isdecimal() and len(value) < 20:
             return int(value)
+        if kind == "boolean" and value in ("true", "false"):
+            return value == "true"
         return value
     if kind == "array":
         return [_typed(part, schema.get("items", {})) for part in value.values()]

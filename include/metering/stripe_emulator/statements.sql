@@ -108,4 +108,88 @@ SELECT
     (SELECT count(*) FROM meter) AS meters,
     (SELECT count(*) FROM meter_event) AS meter_events,
     (SELECT count(*) FROM meter_event WHERE refused IS NOT NULL) AS meter_events_refused,
-    (SELECT count(*) FROM meter_event WHERE cancelled_at IS NOT NULL) AS meter_events_cancelled;
+    (SELECT count(*) FROM meter_event WHERE cancelled_at IS NOT NULL) AS meter_events_cancelled,
+    (SELECT count(*) FROM object WHERE kind = 'subscription' AND status <> 'canceled') AS subscriptions,
+    (SELECT count(*) FROM object WHERE kind = 'invoice') AS invoices,
+    (SELECT count(*) FROM object WHERE kind = 'invoice' AND status = 'draft') AS invoices_draft,
+    (SELECT count(*) FROM event) AS events,
+    (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL) AS deliveries_due;
+
+-- name: add_object
+-- A new object of any kind.
+INSERT INTO object (id, kind, customer, parent, status, created, due_at, body, private)
+VALUES (:id, :kind, :customer, :parent, :status, :created, :due_at, :body, :private);
+
+-- name: object
+-- One object of a kind by its id.
+SELECT id, kind, customer, parent, status, created, due_at, body, private FROM object WHERE id = :id AND kind = :kind;
+
+-- name: change_object
+-- Replace what changes of an object.
+UPDATE object SET parent = :parent, status = :status, due_at = :due_at, body = :body, private = :private
+WHERE id = :id;
+
+-- name: remove_object
+-- Forget an object.
+DELETE FROM object WHERE id = :id;
+
+-- name: objects_of_kind
+-- Every object of a kind, newest first.
+SELECT id, customer, parent, status, created, body FROM object WHERE kind = :kind ORDER BY seq DESC;
+
+-- name: objects_of_parent
+-- What belongs to an object, of one kind, newest first.
+SELECT id, customer, parent, status, created, body FROM object
+WHERE parent = :parent AND kind = :kind ORDER BY seq DESC;
+
+-- name: objects_of_customer
+-- What a customer has of a kind, newest first.
+SELECT id, customer, parent, status, created, body FROM object
+WHERE customer = :customer AND kind = :kind ORDER BY seq DESC;
+
+-- name: next_due
+-- The first thing that will happen by itself, and when.
+SELECT id, kind, due_at FROM object WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT 1;
+
+-- name: add_event
+-- Something that happened, with the object as it was then.
+INSERT INTO event (id, type, created, body) VALUES (:id, :type, :created, :body);
+
+-- name: event
+-- One event that is not too old to be read.
+SELECT id, type, created, body FROM event WHERE id = :id AND created > :since;
+
+-- name: events
+-- The events that are not too old to be read, newest first.
+SELECT id, type, created FROM event WHERE created > :since ORDER BY seq DESC;
+
+-- name: pending_webhooks
+-- How many deliveries of an event are outstanding.
+SELECT count(*) AS outstanding FROM delivery WHERE event = :event AND status = 'pending';
+
+-- name: undelivered_events
+-- The events that an endpoint has not answered well.
+SELECT DISTINCT event FROM delivery WHERE status IN ('pending', 'failed');
+
+-- name: add_delivery
+-- An event on its way to an endpoint.
+INSERT INTO delivery (event, endpoint, due_at, held, status, body)
+VALUES (:event, :endpoint, :due_at, :held, :status, :body);
+
+-- name: release_held
+-- What waits for another event of its endpoint goes right after it.
+UPDATE delivery SET due_at = :due_at
+WHERE endpoint = :endpoint AND held = 1 AND status = 'pending' AND attempts = 0;
+
+-- name: next_delivery
+-- The first delivery that is due, and when: at one moment in order of their events, the held ones last.
+SELECT seq, event, endpoint, due_at, attempts, body FROM delivery
+WHERE due_at IS NOT NULL ORDER BY due_at, held, seq LIMIT 1;
+
+-- name: change_delivery
+-- What came of an attempt.
+UPDATE delivery SET due_at = :due_at, attempts = :attempts, status = :status WHERE seq = :seq;
+
+-- name: unanswered_deliveries
+-- The deliveries of an event that no endpoint has answered well yet.
+SELECT count(*) AS outstanding FROM delivery WHERE event = :event AND status IN ('pending', 'failed');

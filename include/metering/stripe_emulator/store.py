@@ -10,13 +10,25 @@ from metering import statements
 from metering.errors import BillingError
 
 _STATEMENTS = statements.beside(__file__, "statements")
-_TABLES_SQL = Path(__file__).with_name("state.sql")
-_VERSION = 1
-_TABLES = ("setting", "customer", "meter", "meter_event", "meter_error", "saved_reply", "session")
+# What each version of the state file adds to the one before it.
+_TABLES_SQL = (Path(__file__).with_name("state.sql"), Path(__file__).with_name("state_invoicing.sql"))
+_VERSION = len(_TABLES_SQL)
+_TABLES = (
+    "setting",
+    "customer",
+    "meter",
+    "meter_event",
+    "meter_error",
+    "saved_reply",
+    "session",
+    "object",
+    "event",
+    "delivery",
+)
 
 
 class Store:
-    """Customers, meters, events and remembered replies.
+    """Everything the emulator remembers.
 
     One process owns the file (an exclusive lock). Each POST is one transaction, committed before its reply leaves.
     A commit reaches the operating system but is not synced to the disk: it survives a killed process, not a power cut,
@@ -48,14 +60,14 @@ class Store:
         # An immediate transaction takes the lock now, so that a second emulator on the same file fails at its start.
         with self.transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _TABLES_SQL.read_text().split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
+            if not 0 <= version <= _VERSION:
                 raise BillingError(
                     f"The state file has version {version}, this emulator writes {_VERSION}.", "Give another --state."
                 )
+            for addition in _TABLES_SQL[version:]:
+                for statement in addition.read_text().split(";\n"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -10,9 +10,11 @@ from metering.stripe_emulator import meters, quantity
 from metering.stripe_emulator.call import Call
 from metering.stripe_emulator.errors import Json, bad_request, no_such
 from metering.stripe_emulator.pages import page
+from metering.stripe_emulator.store import Store
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SECONDS = {"hour": _HOUR, "day": _DAY}
+_WHENEVER = 2**62
 
 
 def list_all(call: Call) -> Json:
@@ -47,10 +49,18 @@ def list_all(call: Call) -> Json:
     return page(found, wanted, f"{meters.URL}/{meter['id']}/event_summaries")
 
 
+def total(store: Store, meter: Json, customer_id: str, start: int, end: int) -> Decimal:
+    """All that has been received of a span, lag or not, as an invoice reads it: signed, and zero without events."""
+    rows = store.all(
+        "usage", meter_id=meter["id"], customer_id=customer_id, start=start, end=end, received_by=_WHENEVER
+    )
+    return _aggregate(meter["default_aggregation"]["formula"], list(_kept(rows, meter["event_time_window"])))
+
+
 def _received_by(call: Call) -> int:
     # Without a lag everything received shows, even if the clock has been moved back since.
     lag = call.settings.summary_lag_seconds
-    return call.now - lag if lag else 2**62
+    return call.now - lag if lag else _WHENEVER
 
 
 def _check_span(start: int, end: int, grouping: str | None) -> None:
@@ -89,7 +99,7 @@ def _aggregate(formula: str, rows: list[sqlite3.Row]) -> Decimal:
     """Signed and unclamped: a negative total becomes zero on an invoice, not here."""
     if formula == "count":
         return Decimal(len(rows))
-    if formula == "last":
+    if formula == "last" and rows:
         newest = max(rows, key=lambda row: (row["timestamp"], row["seq"]))
         return quantity.written_out(Decimal(newest["value"]))
     return quantity.total([Decimal(row["value"]) for row in rows])

@@ -138,7 +138,7 @@ def emulator(process: Emulator) -> Iterator[Emulator]:
     process.clock(Account.now)
     yield process
     process.close_clients()
-    assert process.admin("GET", "health")["violations"] == 0
+    assert process.admin("GET", "health")["ok"]
 
 
 @pytest.fixture

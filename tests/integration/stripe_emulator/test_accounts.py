@@ -111,7 +111,7 @@ def test_a_malformed_request_is_refused_with_its_parameter(emulator, body, code:
 
 
 def test_what_is_not_emulated_says_so(emulator) -> None:
-    for method, path in (("GET", "/v1/invoices"), ("DELETE", "/v1/billing/meters")):
+    for method, path in (("GET", "/v1/charges"), ("DELETE", "/v1/billing/meters")):
         reply = emulator.http.request(method, path, auth=("sk_test_a", ""))
         assert reply.status_code == 404
         assert "not emulated" in reply.json()["error"]["message"]

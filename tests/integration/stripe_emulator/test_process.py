@@ -63,7 +63,7 @@ def a_disk_that_is_full_loses_nothing(account: Account, refusal) -> None:
     [
         ("file", "file is not a state file of this emulator. Give another --state."),
         ("file/state.sqlite", "cannot be written (File exists). Give a --state in a folder you may write to."),
-        ("old", "The state file has version 99, this emulator writes 1. Give another --state."),
+        ("old", "The state file has version 99, this emulator writes 2. Give another --state."),
     ],
 )
 def test_a_state_file_in_the_way_is_said_in_a_sentence(tmp_path: Path, capsys, state: str, said: str) -> None:
@@ -108,5 +108,10 @@ def test_state_is_counted(account) -> None:
         "meter_events": 2,
         "meter_events_refused": 1,
         "meter_events_cancelled": 0,
+        "subscriptions": 0,
+        "invoices": 0,
+        "invoices_draft": 0,
+        "events": 0,
+        "deliveries_due": 0,
     }
     assert account.emulator.admin("GET", "health")["ok"]

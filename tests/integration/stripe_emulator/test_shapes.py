@@ -5,16 +5,21 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import typing
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NotRequired, Union, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import stripe
+from stripe import params
 from stripe._request_options import RequestOptions
 from stripe.params import billing as v1_billing
 from stripe.params.v2 import billing as v2_billing
 from stripe.params.v2 import core as v2_core
 from stripe.v2 import billing as v2_objects
+from typing_extensions import is_typeddict
 
 from metering.stripe_emulator import shapes
 from metering.stripe_emulator.app import OPERATIONS
@@ -100,6 +105,16 @@ def test_shapes_are_those_of_the_published_description() -> None:
 # --- the SDK's types ---------------------------------------------------------------------------------------------
 
 OBJECTS = {
+    "event": stripe.Event,
+    "invoice": stripe.Invoice,
+    "invoiceitem": stripe.InvoiceItem,
+    "line_item": stripe.InvoiceLineItem,
+    "plan": stripe.Plan,
+    "price": stripe.Price,
+    "product": stripe.Product,
+    "subscription": stripe.Subscription,
+    "subscription_item": stripe.SubscriptionItem,
+    "webhook_endpoint": stripe.WebhookEndpoint,
     "billing.meter": stripe.billing.Meter,
     "billing.meter_event": stripe.billing.MeterEvent,
     "billing.meter_event_adjustment": stripe.billing.MeterEventAdjustment,
@@ -119,12 +134,44 @@ PARAMETERS = {
     "POST /v2/billing/meter_event_stream": v2_billing.MeterEventStreamCreateParams,
     "GET /v2/core/events": v2_core.EventListParams,
 }
-TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
+# Of these the emulator takes a part; what it does not take it refuses as unknown.
+EMULATED_PARAMETERS = {
+    "GET /v1/events": params.EventListParams,
+    "GET /v1/invoiceitems": params.InvoiceItemListParams,
+    "GET /v1/invoices": params.InvoiceListParams,
+    "GET /v1/invoices/{id}/lines": params.InvoiceLineItemListParams,
+    "GET /v1/prices": params.PriceListParams,
+    "GET /v1/products": params.ProductListParams,
+    "GET /v1/subscription_items": params.SubscriptionItemListParams,
+    "GET /v1/subscriptions": params.SubscriptionListParams,
+    "GET /v1/webhook_endpoints": params.WebhookEndpointListParams,
+    "POST /v1/invoiceitems": params.InvoiceItemCreateParams,
+    "POST /v1/invoiceitems/{id}": params.InvoiceItemUpdateParams,
+    "POST /v1/invoices": params.InvoiceCreateParams,
+    "POST /v1/invoices/{id}": params.InvoiceUpdateParams,
+    "POST /v1/invoices/{id}/finalize": params.InvoiceFinalizeInvoiceParams,
+    "POST /v1/invoices/{id}/mark_uncollectible": params.InvoiceMarkUncollectibleParams,
+    "POST /v1/invoices/{id}/pay": params.InvoicePayParams,
+    "POST /v1/invoices/{id}/void": params.InvoiceVoidInvoiceParams,
+    "POST /v1/prices": params.PriceCreateParams,
+    "POST /v1/prices/{id}": params.PriceUpdateParams,
+    "POST /v1/products": params.ProductCreateParams,
+    "POST /v1/products/{id}": params.ProductUpdateParams,
+    "POST /v1/subscription_items": params.SubscriptionItemCreateParams,
+    "POST /v1/subscription_items/{id}": params.SubscriptionItemUpdateParams,
+    "POST /v1/subscriptions": params.SubscriptionCreateParams,
+    "POST /v1/subscriptions/{id}": params.SubscriptionUpdateParams,
+    "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
+    "POST /v1/webhook_endpoints/{id}": params.WebhookEndpointUpdateParams,
+    "DELETE /v1/subscription_items/{id}": params.SubscriptionItemDeleteParams,
+    "DELETE /v1/subscriptions/{id}": params.SubscriptionCancelParams,
+}
+TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", Decimal: "string"}
 
 
 def options_of(annotation: Any) -> list[Any]:
     """The members of a Union, nested ones too."""
-    if get_origin(annotation) is Union:
+    if get_origin(annotation) in (Union, UnionType):
         return [one for member in get_args(annotation) for one in options_of(member)]
     return [annotation]
 
@@ -145,9 +192,14 @@ def test_objects_are_those_of_the_sdk(name: str) -> None:
     schema = PINNED["schemas"][name]
     fields = fields_of(OBJECTS[name])
     assert fields.keys() == schema["properties"].keys()
-    for field, annotation in fields.items():
-        members = options_of(annotation)
-        ours = schema["properties"][field]
+    hold_against(schema, fields)
+
+
+def hold_against(schema: dict[str, Any], fields: dict[str, Any]) -> None:
+    """The properties of a schema are fields of an SDK type, of the same kind, and so on inside them."""
+    assert set(schema.get("required", [])) <= schema["properties"].keys() <= fields.keys()
+    for field, ours in schema["properties"].items():
+        members = options_of(fields[field])
         allowed = ours["type"] if isinstance(ours["type"], list) else [ours["type"]]
         assert (type(None) in members) == ("null" in allowed), field
         literals = {value for one in members if get_origin(one) is Literal for value in get_args(one)}
@@ -156,6 +208,55 @@ def test_objects_are_those_of_the_sdk(name: str) -> None:
         simple = [TYPES[one] for one in members if one in TYPES and not literals]
         if simple:
             assert simple == [one for one in allowed if one != "null"], field
+        inside = [get_args(one)[0] if get_origin(one) is list else one for one in members]
+        nested = [one for one in inside if inspect.isclass(one) and issubclass(one, stripe.StripeObject)]
+        part = ours.get("items", ours)
+        # A whole object inside another, such as the price of an item, is held against its own type.
+        if nested and "properties" in part and "." in nested[0].__qualname__:
+            hold_against(part, fields_of(nested[0]))
+
+
+@pytest.mark.parametrize("name", EMULATED_PARAMETERS)
+def test_the_parameters_taken_are_parameters_of_the_sdk(name: str) -> None:
+    hold_request_against(PINNED["operations"][name]["request"], EMULATED_PARAMETERS[name])
+
+
+def hold_request_against(schema: dict[str, Any], cls: type) -> None:
+    """What a request may hold is in the SDK's parameters, of the same kind, and what these require is required."""
+    known_names = {**vars(typing), **vars(stripe), "UntypedStripeObject": dict, "StripeContext": object}
+    fields = get_type_hints(cls, localns=known_names, include_extras=True)
+    assert schema["properties"].keys() <= fields.keys()
+    assert schema["additionalProperties"] is False
+    # The SDK's own options of a request are declared with the others.
+    required = {
+        field
+        for field, annotation in fields.items()
+        if get_origin(annotation) is not NotRequired and field not in RequestOptions.__annotations__
+    }
+    assert required == set(schema.get("required", []))
+    for field, ours in schema["properties"].items():
+        annotation = fields[field]
+        members = options_of(get_args(annotation)[0] if get_origin(annotation) is NotRequired else annotation)
+        kinds = {kind_of(one) for one in members}
+        allowed = set(ours["type"]) if isinstance(ours["type"], list) else {ours["type"]}
+        assert allowed <= kinds, field
+        literals = {value for one in members if get_origin(one) is Literal for value in get_args(one)}
+        if "enum" in ours:
+            assert set(ours["enum"]) == literals, field
+        inside = [get_args(one)[0] if get_origin(one) is list else one for one in members]
+        nested = [one for one in inside if is_typeddict(one)]
+        part = ours.get("items", ours)
+        if nested and "properties" in part:
+            hold_request_against(part, nested[0])
+
+
+def kind_of(annotation: Any) -> str:
+    """The JSON kind of one member of a parameter's annotation."""
+    if annotation in TYPES:
+        return TYPES[annotation]
+    if get_origin(annotation) is Literal:
+        return "string"
+    return "array" if get_origin(annotation) is list else "object"
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -1,0 +1,112 @@
+"""What happens by itself: each thing at its own moment of the emulator's clock, in order, however far it has moved."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Callable
+
+import httpx
+
+from metering.stripe_emulator import billing_cycle, deliveries, drafts, finalization, objects, payments
+from metering.stripe_emulator.call import Call
+from metering.stripe_emulator.clock import Clock
+from metering.stripe_emulator.store import Store
+
+_log = logging.getLogger("metering.stripe_emulator")
+_NEVER = 2**62
+_TICK_SECONDS = 0.2
+
+
+class Life:
+    """Runs what is due, and sends what is on its way.
+
+    What is due changes the state without waiting for anything, so that a request never sees a moment half done; what
+    is sent waits for its receiver, while other requests are answered.
+    """
+
+    def __init__(self, store: Store, clock: Clock, call_at: Callable[[int], Call]) -> None:
+        self._store = store
+        self._clock = clock
+        self._call_at = call_at
+        self._moving = asyncio.Lock()
+        self.failures = 0
+        self.next_due = 0
+        self.look()
+
+    def look(self) -> None:
+        """Find out when something happens next."""
+        row = self._store.one("next_due")
+        self.next_due = _NEVER if row is None else row["due_at"]
+
+    def catch_up(self, now: int) -> None:
+        """Run all that is due by a moment."""
+        while self.next_due <= now:
+            self._step()
+
+    async def move(self, moment: int | None) -> None:
+        """Put the clock somewhere. On its way ahead it stops wherever something is due, and all of it is done."""
+        async with self._moving:
+            if moment is not None:
+                await self._advance(moment, stop_on_the_way=True)
+            self._clock.move(moment)
+
+    async def run(self) -> None:
+        """Do what the ticking clock brings, until cancelled."""
+        while True:
+            try:
+                async with self._moving:
+                    await self._advance(self._clock.now(), stop_on_the_way=False)
+            except sqlite3.Error:
+                self.failures += 1
+                _log.exception("What was due could not be done.")
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def _advance(self, until: int, *, stop_on_the_way: bool) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                delivery = self._store.one("next_delivery")
+                sent_at = _NEVER if delivery is None else delivery["due_at"]
+                if min(sent_at, self.next_due) > until:
+                    return
+                if stop_on_the_way and min(sent_at, self.next_due) > self._clock.now():
+                    self._clock.move(min(sent_at, self.next_due))
+                if delivery is not None and sent_at < self.next_due:
+                    await self._send(client, delivery)
+                else:
+                    self._step()
+                    await asyncio.sleep(0)
+
+    def _step(self) -> None:
+        row = self._store.one("next_due")
+        if row is not None:
+            with self._store.transaction():
+                _happen(self._call_at(row["due_at"]), row["kind"], row["id"])
+        self.look()
+
+    async def _send(self, client: httpx.AsyncClient, delivery: sqlite3.Row) -> None:
+        call = self._call_at(self._clock.now())
+        target = deliveries.secret_of(call, delivery["endpoint"])
+        delivered = target is not None and await deliveries.attempt(
+            client, *target, delivery["body"], deliveries.signing_time(call)
+        )
+        call = self._call_at(self._clock.now())
+        with self._store.transaction():
+            if target is None:
+                deliveries.give_up(call, delivery)
+            else:
+                deliveries.settle(call, delivery, delivered=delivered)
+            event = json.loads(delivery["body"])
+            if event["type"] == "invoice.created":
+                drafts.created_event_settled(call, event["data"]["object"]["id"])
+        self.look()
+
+
+def _happen(call: Call, kind: str, identity: str) -> None:
+    thing = objects.get(call.store, kind, identity)
+    if kind == "subscription":
+        billing_cycle.run(call, thing)
+    elif thing.body["status"] == "draft":
+        finalization.run(call, thing)
+    else:
+        payments.attempt(call, thing)

@@ -57,14 +57,14 @@ def take_pending_items(call: Call, invoice: Thing, subscription: str | None) -> 
         if item.body["currency"] == invoice.body["currency"] and item.private["subscription"] in (None, subscription)
     ]
     for item in pending[:MAX_ITEMS]:
-        attach(call, invoice, item)
+        attach(call, invoice, item, group="pending")
 
 
-def attach(call: Call, invoice: Thing, item: Thing) -> None:
-    """Put an invoice item on a draft."""
+def attach(call: Call, invoice: Thing, item: Thing, *, group: str = "added") -> None:
+    """Put an invoice item on a draft: one that was pending, or one that is added to it."""
     item.parent = item.body["invoice"] = invoice.id
     objects.change(call.store, item)
-    invoice_lines.add_invoice_item(call, invoice, item)
+    invoice_lines.add_invoice_item(call, invoice, item, group=group)
 
 
 def announce(call: Call, invoice: Thing) -> None:

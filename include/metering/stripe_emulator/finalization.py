@@ -32,7 +32,7 @@ def run(call: Call, invoice: Thing) -> None:
 def _settle_balance(call: Call, invoice: Thing) -> None:
     """The customer's balance goes into what is due; an invoice below zero becomes credit."""
     body = invoice.body
-    used = body["amount_due"] - body["total"]
+    used = body["total"] - body["amount_due"]
     customers.change_balance(call.store, invoice.customer or "", used)
     body["ending_balance"] = body["starting_balance"] + used
 

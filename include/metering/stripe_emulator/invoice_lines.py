@@ -6,22 +6,30 @@ from metering.stripe_emulator import meters, objects, pricing, quantity, summari
 from metering.stripe_emulator.call import Call, new_id
 from metering.stripe_emulator.errors import Json
 from metering.stripe_emulator.objects import Thing
+from metering.stripe_emulator.pages import page
 
 KIND = "line_item"
 
 
 def list_all(call: Call) -> Json:
-    """GET /v1/invoices/{id}/lines, in the order of the invoice"""
+    """GET /v1/invoices/{id}/lines"""
     invoice = objects.get(call.store, "invoice", call.path["id"])
-    url = f"/v1/invoices/{invoice.id}/lines"
-    return objects.listed(call.store, KIND, call.parameters, url, lambda thing: thing.body, parent=invoice.id)
+    return _listed(call, invoice.id, call.parameters)
 
 
 def embedded(call: Call, invoice_id: str) -> Json:
     """The first lines, as an invoice shows them: a long invoice has more than it shows."""
-    url = f"/v1/invoices/{invoice_id}/lines"
-    rows = objects.listed(call.store, KIND, {}, url, lambda thing: thing.body, parent=invoice_id)
-    return {**rows, "total_count": len(call.store.all("objects_of_parent", kind=KIND, parent=invoice_id))}
+    return _listed(call, invoice_id, {})
+
+
+def _listed(call: Call, invoice_id: str, parameters: Json) -> Json:
+    """Pending items and then subscription items, each the newest first, then what was added to the draft, in order."""
+    lines = objects.of_parent(call.store, KIND, invoice_id)
+    ordered = [
+        line for group in ("pending", "subscription") for line in reversed(lines) if line.private["group"] == group
+    ]
+    ordered += [line for line in lines if line.private["group"] == "added"]
+    return page([line.body for line in ordered], parameters, f"/v1/invoices/{invoice_id}/lines")
 
 
 def add_subscription_item(call: Call, invoice: Thing, item: Thing, start: int, end: int) -> None:
@@ -47,7 +55,7 @@ def add_subscription_item(call: Call, invoice: Thing, item: Thing, start: int, e
         "price_details": {"price": price.id, "product": price.body["product"]},
         "unit_amount_decimal": price.body["unit_amount_decimal"],
     }
-    private: Json = {"price": price.id}
+    private: Json = {"price": price.id, "group": "subscription"}
     if metered:
         private |= {"meter": price.body["recurring"]["meter"], "from": max(start, item.private["usage_from"])}
     line = Thing(KIND, body, invoice.customer, invoice.id, private=private)
@@ -55,7 +63,7 @@ def add_subscription_item(call: Call, invoice: Thing, item: Thing, start: int, e
     objects.add(call.store, line)
 
 
-def add_invoice_item(call: Call, invoice: Thing, item: Thing) -> None:
+def add_invoice_item(call: Call, invoice: Thing, item: Thing, *, group: str) -> None:
     """A line for an invoice item, which keeps its amount."""
     shown = item.body
     body = _body(invoice, shown["period"], shown["metadata"])
@@ -71,7 +79,7 @@ def add_invoice_item(call: Call, invoice: Thing, item: Thing) -> None:
         },
     }
     body["subscription"] = subscription
-    line = Thing(KIND, body, invoice.customer, invoice.id, private={"invoice_item": item.id})
+    line = Thing(KIND, body, invoice.customer, invoice.id, private={"invoice_item": item.id, "group": group})
     _copy_item(line, item)
     objects.add(call.store, line)
 

@@ -131,7 +131,7 @@ def void(call: Call) -> Json:
     """POST /v1/invoices/{id}/void: for good"""
     invoice = _in(call, "open", "uncollectible")
     _close(call, invoice, "void", "voided_at")
-    customers.change_balance(call.store, invoice.customer or "", invoice.body["total"] - invoice.body["amount_due"])
+    customers.change_balance(call.store, invoice.customer or "", invoice.body["amount_due"] - invoice.body["total"])
     snapshot_events.emit(call, "invoice.voided", drafts.shown(call, invoice))
     return drafts.shown(call, invoice)
 

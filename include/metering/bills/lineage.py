@@ -2,12 +2,15 @@
 
 Nothing is stored for it: the events are looked up by team and time, and take their price by the rule of rating. What
 each counts for adds up to the line's quantity: its value where the meter adds up; otherwise what decided counts, and
-the rest is shown to count nothing.
+the rest is shown to count nothing. Under an adjustment are the events that count otherwise than when it was last billed
+about its period: those that came, those that were withdrawn, and those that decide no more.
 """
 
 from __future__ import annotations
 
 import base64
+import heapq
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +29,11 @@ from metering.errors import BillingError
 SQL = statements.beside(__file__, "lineage")
 
 _BEGIN = datetime(1, 1, 2, tzinfo=UTC)
+_PAGE = 10_000
+"""Events that are read at once to compare two moments."""
+
+Place = tuple[Decimal, datetime, UUID]
+"""What the events up to a place add up to, and the time and digest of the last of them."""
 
 
 class Counted(msgspec.Struct):
@@ -77,29 +85,26 @@ def explain(
     """
     team, period, line_key = split(line)
     at = _of_the_bill(connection, team, period, subscription, moment(connection, as_of))
+    place = _place(after)
     with known(connection, team, at) as about:
         asking = find_period(connection, about, period, subscription)
         asking |= {"team_id": about.team_id, "line_key": line_key}
-        shown, found = _find(connection, about, asking, line)
-        bounds = _bounds(shown, found, tier)
-        asking |= found
-        _refuse_archived(connection, asking)
-        prices = Jsonb(database.one(connection, SQL["prices"], **asking)["prices"])
-        connection.execute(SQL["look_up_by_key"])
-        already, after_time, after_key = _place(after)
-        asking |= {
-            "prices": prices, "already": already, "after_time": after_time, "after_key": after_key,
-            "limit": limit + 1, "over": bounds[0], "up_to": bounds[1],
-        }  # fmt: skip
-        found_events = database.rows(connection, SQL["added" if found["adds_up"] else "decided"], **asking)
-        page = found_events[:limit]
+        shown = _find(connection, about, asking, line)
+        if shown.kind != "adjustment":
+            found, events = _read(connection, asking, place, limit + 1, shown, tier)
+    if shown.kind == "adjustment":
+        if tier is not None:
+            raise BillingError("An adjustment has no tiers.", "Leave out --tier.")
+        found, events = _read_adjustment(connection, line, shown, asking, at, place, limit + 1)
+    with connection.transaction():
         keys = {
             row["key_digest"]: row["event_key"]
             for row in database.rows(
-                connection, SQL["keys"], team_id=about.team_id,
-                moments=[row["occurred_at"] for row in page], digests=[row["key_digest"] for row in page],
+                connection, SQL["keys"], team_id=asking["team_id"],
+                moments=[row["occurred_at"] for row in events], digests=[row["key_digest"] for row in events],
             )
         }  # fmt: skip
+    page = events[:limit]
     return Page(
         team=team, period=period, as_of=at, meter=found["meter_key"], aggregation=found["aggregation"], line=shown,
         events=[
@@ -109,8 +114,75 @@ def explain(
             )
             for row in page
         ],
-        next=_token(page[-1]) if len(found_events) > limit else None,
+        next=_token(page[-1]) if len(events) > limit else None,
     )  # fmt: skip
+
+
+def _read(
+    connection: Connection,
+    asking: dict[str, Any],
+    place: Place,
+    limit: int,
+    shown: Line | None = None,
+    tier: int | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A line of usage as the session knows it, and its events from a place on; nothing where it knows no such line."""
+    lines = database.planned_once(connection, SQL["line"], asking)
+    if not lines:
+        return {}, []
+    (found,) = lines
+    over, up_to = _bounds(shown, found, tier) if shown else (None, None)
+    asking = asking | found
+    _refuse_archived(connection, asking)
+    prices = Jsonb(database.one(connection, SQL["prices"], **asking)["prices"])
+    connection.execute(SQL["look_up_by_key"])
+    already, after_time, after_key = place
+    asking |= {
+        "prices": prices, "already": already, "after_time": after_time, "after_key": after_key,
+        "limit": limit, "over": over, "up_to": up_to,
+    }  # fmt: skip
+    return found, database.rows(connection, SQL["added" if found["adds_up"] else "decided"], **asking)
+
+
+def _read_adjustment(
+    connection: Connection, line: str, shown: Line, asking: dict[str, Any], at: datetime, place: Place, limit: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The events that count otherwise than when the line that an adjustment is about was last billed."""
+    team, _, line_key = split(line)
+    with known(connection, team, at) as about:
+        of = find_period(connection, about, shown.about_period, asking["subscription_key"])
+        billed = database.one(connection, SQL["last_final_as_of"], **asking, at=at)["as_of"].astimezone(UTC)
+    of |= {"team_id": asking["team_id"], "line_key": line_key.split(" ", 2)[2]}
+    found: dict[str, Any] = {}
+
+    def events(moment: datetime, sign: int) -> Iterator[tuple[datetime, UUID, int, dict[str, Any]]]:
+        of_it, was = _PAGE, place
+        while of_it == _PAGE:
+            with known(connection, team, moment):
+                told, read = _read(connection, of, was, _PAGE)
+            found.update(told)
+            for row in read:
+                yield row["occurred_at"], row["key_digest"], sign, row
+            of_it = len(read)
+            was = (Decimal(0), read[-1]["occurred_at"], read[-1]["key_digest"]) if read else was
+
+    differing: list[dict[str, Any]] = []
+    running = place[0]
+    both = heapq.merge(events(at, 1), events(billed, -1), key=lambda event: event[:2])
+    for _, group in itertools.groupby(both, key=lambda event: event[:2]):
+        same = list(group)
+        counts = sum((sign * row["counts"] for _, _, sign, row in same), Decimal(0))
+        if counts:
+            running += counts
+            differing.append(same[0][3] | {"counts": counts, "running": running})
+        if len(differing) == limit:
+            break
+    if not found:
+        raise BillingError(
+            f"{line!r} has no events of its own: it is about a line that follows from others.",
+            f"See them: ./billing bill {team} {shown.about_period}",
+        )
+    return found, differing
 
 
 def _of_the_bill(connection: Connection, team: str, period: str, subscription: str | None, at: datetime) -> datetime:
@@ -157,26 +229,18 @@ def split(line: str) -> tuple[str, str, str]:
     return team, period, line_key
 
 
-def _find(connection: Connection, about: Known, asking: dict[str, Any], line: str) -> tuple[Line, dict[str, Any]]:
+def _find(connection: Connection, about: Known, asking: dict[str, Any], line: str) -> Line:
     lines = {found.line: found for found in read_lines(connection, asking)}
     shown = lines.get(asking["line_key"])
     bill = f"./billing bill {about.team_key} {asking['period_label']}"
     if shown is None:
         raise BillingError(f"There was no line {line!r} as of {about.as_of.isoformat()}.", f"See them: {bill}")
-    if shown.kind == "adjustment":
-        of = asking["line_key"].split(" ", 2)[2]
-        raise BillingError(
-            f"{line!r} is an adjustment: what is known of a line of {shown.about_period} less what was billed of it.",
-            f"See its events: ./billing explain '{about.team_key}/{shown.about_period}/{of}'; and what came since: "
-            f"./billing diff {about.team_key} {asking['period_label']} --from …",
-        )
-    if shown.kind != "usage":
+    if shown.kind not in ("usage", "adjustment"):
         raise BillingError(
             f"{line!r} ({shown.kind}) has no events of its own: it follows from the lines that it is about.",
             f"See them: {bill}",
         )
-    (found,) = database.planned_once(connection, SQL["line"], asking)
-    return shown, found
+    return shown
 
 
 def _refuse_archived(connection: Connection, asking: dict[str, Any]) -> None:
@@ -221,7 +285,7 @@ def _token(row: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
 
 
-def _place(after: str | None) -> tuple[Decimal, datetime, UUID]:
+def _place(after: str | None) -> Place:
     """What the events up to a place add up to, and the place."""
     if after is None:
         return Decimal(0), _BEGIN, UUID(int=0)

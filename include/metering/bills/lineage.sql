@@ -21,6 +21,11 @@ SELECT as_of FROM billing.finalized_bills
 WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND period_start = %(period_start)s
     AND finalized_at <= %(at)s;
 
+-- name: last_final_as_of
+-- As of when the last bill of the subscription knew that was final at the moment: it billed all that was then due about earlier periods.
+SELECT max(as_of) AS as_of FROM billing.finalized_bills
+WHERE team_id = %(team_id)s AND subscription_key = %(subscription_key)s AND finalized_at <= %(at)s;
+
 -- name: archived
 -- The archived months in which events under the line occurred; what a level rests on may lie in any before.
 SELECT to_char(month, 'YYYY-MM') AS month FROM landing.archived_months

@@ -36,7 +36,8 @@ def explain(
     """List the events under a line of a bill.
 
     What they count for adds up to the line's quantity. Where a meter does not add up (a maximum, values told apart, a
-    level), what decided counts, and the others are shown to count nothing.
+    level), what decided counts, and the others are shown to count nothing. Under an adjustment is what counts otherwise
+    than when its period was last billed: less for what was withdrawn.
     """
     import csv
     import sys
@@ -65,16 +66,20 @@ def explain(
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(page), indent=2) + b"\n")
         return
     shown = page.line
-    table(
-        (
-            (held.tier, f"over {held.over:f}" + (f" to {held.up_to:f}" if held.up_to is not None else ""),
-             f"{held.quantity:f}", f"{held.unit_amount:f}", f"{held.usage_amount + held.fixed_amount:f}")
-            for held in shown.tiers
-        ),
-        headers=("tier", shown.charge_unit or "", "quantity", "a unit", "amount, exact"),
-        title=f"{line}: {shown.price_name}, {shown.quantity:f} {shown.unit} by the meter {page.meter} "
-        f"({page.aggregation}), as of {page.as_of.isoformat()}",
-    )  # fmt: skip
+    title = (
+        f"{line}: {shown.price_name}, {shown.quantity:f} {shown.unit} by the meter {page.meter} ({page.aggregation}), "
+        f"as of {page.as_of.isoformat()}"
+    )
+    if shown.tiers:
+        table(
+            (
+                (held.tier, f"over {held.over:f}" + (f" to {held.up_to:f}" if held.up_to is not None else ""),
+                 f"{held.quantity:f}", f"{held.unit_amount:f}", f"{held.usage_amount + held.fixed_amount:f}")
+                for held in shown.tiers
+            ),
+            headers=("tier", shown.charge_unit or "", "quantity", "a unit", "amount, exact"),
+            title=title,
+        )  # fmt: skip
     table(
         (
             (f"{event.occurred_at:%Y-%m-%d %H:%M:%S.%f}Z", event.key, event.value if event.value is not None else "",
@@ -82,6 +87,7 @@ def explain(
             for event in page.events
         ),
         headers=("occurred at", "event", "value", "counts", "running"),
+        title=None if shown.tiers else title,
     )  # fmt: skip
     if page.next:
         typer.echo(f"More: --after {page.next}")

@@ -183,23 +183,50 @@ def test_a_page_is_read_by_key_and_not_past_its_end(used: House) -> None:
     assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in read) < 100
 
 
-def test_a_final_line_keeps_its_events_whatever_comes_later(house: House) -> None:
-    calls = house.meter("calls", "call")
+def test_a_final_line_keeps_its_events_and_its_adjustment_has_those_that_came_or_went(house: House) -> None:
     plan = house.plan("standard")
-    house.version(house.price("standard/calls", plan, calls), "2020-01-01Z", "graduated", TIERS)
+    for key, aggregation in (("calls", "sum"), ("peak", "max"), ("people", "unique_count"), ("level", "weighted_sum")):
+        more = {"value_property": "who"} if aggregation == "unique_count" else {}
+        price = house.price(f"standard/{key}", plan, house.meter(key, key, aggregation, **more))
+        house.version(price, "2020-01-01Z", "graduated", TIERS)
     house.team("acme", plan, "2026-08-01")
-    house.event("acme", "early", "call", "2026-08-10T12:00Z", "50")
+    for number, (key, quantity) in enumerate((("calls", "50"), ("calls", "8"), ("peak", "9"), ("peak", "4"),
+                                              ("people", "1"), ("level", "6"))):  # fmt: skip
+        house.event("acme", f"early-{number}", key, f"2026-08-10T12:0{number}Z", quantity, who="ann")
     house.aggregate()
     closing.close_periods(house.connection)
-    kept = house.value("select as_of from billing.finalized_bills where total > 0")
-    house.event("acme", "late", "call", "2026-08-10T13:00Z", "7")
-    house.aggregate()
+    kept = house.value("select max(as_of) from billing.finalized_bills")
     line = "acme/2026-08/standard/calls@2026-08-01T00:00Z"
+    for number, (key, quantity) in enumerate((("calls", "7"), ("peak", "8"), ("people", "1"), ("level", "-2"))):
+        house.event("acme", f"late-{number}", key, f"2026-08-11T13:0{number}Z", quantity, who="bob")
+    house.query(
+        "insert into landing.event_withdrawals (team_id, key_digest, occurred_at, recorded_at, reason)"
+        " select team_id, key_digest, occurred_at, landing.record_now(), 'test' from landing.usage_events"
+        " where event_key in ('early-1', 'early-2') returning 1"
+    )
+    house.aggregate()
     page = lineage.explain(house.connection, line)
-    assert page.as_of == kept and page.line.quantity == 50
-    assert [event.key for event in page.events] == ["early"]
-    assert sum((tier.quantity for tier in page.line.tiers), Decimal(0)) == 50
-    assert [event.key for event in lineage.explain(house.connection, line, tier=2).events] == ["early"]
+    assert page.as_of == kept and page.line.quantity == 58
+    assert [event.key for event in page.events] == ["early-0", "early-1"]
+    assert sum((tier.quantity for tier in page.line.tiers), Decimal(0)) == 58
+    assert [event.key for event in lineage.explain(house.connection, line, tier=2).events] == ["early-0", "early-1"]
+
+    now = bill(house.connection, "acme")
+    told = {}
+    for adjustment in now.lines:
+        if adjustment.kind == "adjustment" and adjustment.about_period == "2026-08":
+            name = f"acme/{now.period}/{adjustment.line}"
+            events = [event for part in lineage.explain_all(house.connection, name, limit=1) for event in part.events]
+            assert abs(sum((event.counts for event in events), Decimal(0)) - adjustment.quantity) < Decimal("1e-11")
+            told[adjustment.meter] = [(event.key, event.counts) for event in events if adjustment.meter != "level"]
+            with pytest.raises(BillingError, match="An adjustment has no tiers"):
+                lineage.explain(house.connection, name, tier=1)
+    assert told == {
+        "calls": [("early-1", -8), ("late-0", 7)],
+        "peak": [("early-2", -9), ("late-1", 8)],
+        "people": [("late-2", 1)],
+        "level": [],
+    }
 
 
 def test_the_commands_print_bills_lines_differences_and_ways(

@@ -98,10 +98,10 @@ def _show(found: Difference, period: str) -> None:
     ]  # fmt: skip
     rows += [
         row(f"{cause.recorded_until:%Y-%m-%d %H:%M:%S}Z", _what(cause), f"{cause.amount:+,}" if cause.lines else "",
-            f"{cause.converted:+,}" if cause.converted is not None else "")
+            f"{cause.converted:+,}" if cause.converted or (worth and cause.lines) else "")
         for cause in found.causes
         # Recorded, and of no effect on this bill: JSON and CSV have it.
-        if cause.lines or cause.kind in ("usage", "exchange rate")
+        if cause.lines or cause.kind in ("usage", "exchange rate") or "final bill" in cause.kind
     ]  # fmt: skip
     rows += [
         row(f"{found.after.as_of:%Y-%m-%d %H:%M:%S}Z", "the bill is", f"{found.after.total:,}",
@@ -117,7 +117,9 @@ def _show(found: Difference, period: str) -> None:
 def _what(cause: Cause) -> str:
     what = " ".join(part for part in (cause.kind, cause.key) if part)
     if cause.kind == "usage":
-        what += f": {cause.events_came:,} events came, {cause.events_withdrawn:,} were withdrawn"
+        counts = ((cause.events_came, "came"), (cause.events_withdrawn, "withdrawn"))
+        told = [f"{count:,} event{'' if count == 1 else 's'} {how}" for count, how in counts if count]
+        what += f": {', '.join(told) or 'what came before, otherwise'}"
         if cause.event_keys:
             more = cause.events_came + cause.events_withdrawn - 3
             what += f" ({', '.join(cause.event_keys[:3])}{f' and {more:,} more' if more > 0 else ''})"

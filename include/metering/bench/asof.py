@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,60 +34,78 @@ def measure(events: int, teams: int, meters: int, told: Callable[[str], None]) -
 def measure_at(place: Place, events: int, teams: int, meters: int, told: Callable[[str], None]) -> list[Result]:
     """The same in a database in which the models are deployed, and which has nothing else."""
     bench = Bench(place, teams, meters, told)
+    prepared = prepare(bench, events)
+    return [*ask(bench, prepared, f"of {teams:,} teams × {meters} meters, {events:,} events"), *prepared.versions]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What there is to ask about."""
+
+    label: str
+    """Of the billing periods that ended last."""
+    before: datetime
+    """A moment before bills became final."""
+    past: datetime
+    """One after that, and before what changed them."""
+    versions: list[Result]
+
+
+def prepare(bench: Bench, events: int) -> Prepared:
+    """Make a history and final bills, and what changes them; measure what keeping versions of it costs."""
     connection = bench.connection
     history.make(bench, events)
     last = one(connection, SQL["last_period"])
-    asked = [row["team_key"] for row in rows(connection, SQL["some_teams"], teams=TIMES)]
-    what = f"of {teams:,} teams × {meters} meters, {events:,} events"
-
-    told("Making bills final.")
+    bench.told("Making bills final.")
     before = known.moment(connection, None)
     closing.close_periods(connection, timedelta(0))
     past = known.moment(connection, None)
-    told("Landing what changes them: late usage, and a price that is corrected.")
+    bench.told("Landing an hour's usage and late usage, and taking it to bills.")
     bench.land(max(events // 100, 1), LATE, HOUR, bench.until)
-    _land_late(connection, max(events // 200, 1))
-    connection.execute(SQL["change_price"])
-    told("Taking that to bills.")
+    connection.execute(SQL["land_late"], {"events": max(events // 200, 1)})
     increment, _ = bench.aggregate()
     closing_rows, forgetting = (_rolled_back(connection, SQL[name]) for name in ("supersede", "forget"))
-    versions = _versions(connection, last)
+    kept = _versions(connection, last)
+    bench.told("Correcting a price for all of the time, and taking that to bills.")
+    connection.execute(SQL["change_price"])
+    bench.aggregate()
+    costs = [_cost_in_time(closing_rows - forgetting, increment), _cost_on_disk(kept)]
+    return Prepared(last["label"], before, past, costs)
 
-    def middle(ask: Callable[[str], Any]) -> float:
+
+def ask(bench: Bench, prepared: Prepared, what: str) -> list[Result]:
+    """Ask about bills of the past, each time about several teams."""
+    connection, label = bench.connection, prepared.label
+    asked = [row["team_key"] for row in rows(connection, SQL["some_teams"], teams=TIMES)]
+
+    def middle(question: Callable[[str], Any]) -> float:
         taken = []
         for team in asked:
             begun = time.perf_counter()
-            ask(team)
+            question(team)
             taken.append(time.perf_counter() - begun)
         return statistics.median(taken)
 
-    told("Asking.")
-    label = last["label"]
+    bench.told("Asking.")
     plain = middle(lambda team: rows(connection, SQL["plain"], team=team, period=label))
-    then = middle(lambda team: bill(connection, team, label, as_of=before))
+    then = middle(lambda team: bill(connection, team, label, as_of=prepared.before))
     running = bill(connection, asked[0]).period
-    both = middle(lambda team: difference(connection, team, running, past))
-    line = next(line.line for line in bill(connection, asked[0], label, as_of=before).lines if line.quantity)
+    both = middle(lambda team: difference(connection, team, running, prepared.past))
+    line = next(line.line for line in bill(connection, asked[0], label, as_of=prepared.before).lines if line.quantity)
     page = middle(lambda team: lineage.explain(connection, f"{team}/{label}/{line}"))
-    told(f"Rebuilding {teams:,} bills.")
+    bills = one(connection, SQL["final_bills"], label=label)["bills"]
+    bench.told(f"Rebuilding {bills:,} bills.")
     begun = time.perf_counter()
-    rebuilt = verification.verify(connection, datetime.now(UTC) + HOUR, teams, "bench", period=label)["rebuilt"]
+    rebuilt = verification.verify(connection, datetime.now(UTC) + HOUR, bills, "bench", period=label)["rebuilt"]
     month = time.perf_counter() - begun
-    if rebuilt != teams:
-        raise BillingError(f"{rebuilt:,} bills were rebuilt.", "This is a defect.")
+    if rebuilt != bills:
+        raise BillingError(f"{rebuilt:,} bills of {bills:,} were rebuilt.", "This is a defect.")
     return [
         Result("a bill as of a past moment", what, then, "0.3 s", then <= 0.3, plain),
         Result("a difference", "of the bill that runs, after all that came", both, "1 s", both <= 1),
         Result("the first page of a line's events", "", page, "0.2 s", page <= 0.2),
         Result("a month's bills, again", f"{rebuilt:,} compared", month, "120 s", month <= 120, None, rebuilt / month),
-        _cost_in_time(closing_rows - forgetting, increment),
-        _cost_on_disk(versions),
     ]
-
-
-def _land_late(connection: Connection, events: int) -> None:
-    """Land late usage of quarter-hours that have some already: what gives them another version."""
-    connection.execute(SQL["land_late"], {"events": events})
 
 
 def _versions(connection: Connection, month: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,11 @@ SELECT
     'late-' || chosen.event_key, chosen.event_name, 7, '{}', batch.batch_id, batch.recorded_at
 FROM chosen CROSS JOIN batch;
 
+-- name: final_bills
+-- How many bills of a period are final.
+SELECT count(*) AS bills FROM billing.finalized_bills JOIN billing.billing_periods USING (team_id, subscription_key, period_start)
+WHERE period_label = %(label)s;
+
 -- name: change_price
 -- A price that is corrected for all of the time.
 WITH price AS (SELECT price_id FROM billing.prices WHERE price_key = 'rate/rate_1'),

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from metering.files.arrays import contents, joined, lengths
+from metering.files.arrays import contents, digests, fixed, joined, lengths
 from metering.files.coded import Coded, together
 from metering.files.mapping import Hashed, Source, Wrong, escaped, property_of
 from metering.files.mapping import Mapping as Map
@@ -63,8 +64,11 @@ class QuickMap:
         # What is the same for all rows is repeated without end.
         return Written(events, meters, *([*islice(column, count)] for column in rest))
 
-    def vectors(self, table: Table, count: int) -> Vectors | None:
-        """The fields of `count` rows, which stand in columns of Arrow; None where Arrow can't take them."""
+    def vectors(self, table: Table, count: int, careful: NDArray[np.bool_] | None = None) -> Vectors | None:
+        """The fields of `count` rows, which stand in columns of Arrow; None where Arrow can't take them.
+
+        `careful`: which rows are to be looked at by themselves.
+        """
         mapping = self._map
 
         def coded(sources: Iterable[Source | None], made: Callable[[Columns], Iterable[Any]]) -> Coded:
@@ -84,6 +88,7 @@ class QuickMap:
                 coded(mapping.properties.values(), self._raw_properties),
                 self._key_texts(table, count),
                 self._moments(table),
+                careful,
             )
         except (pa.ArrowException, UnicodeEncodeError, _Odd):
             return None
@@ -112,13 +117,13 @@ class QuickMap:
         if names == (None,):
             return pa.array([*islice(self._keys({}), count)], pa.string())
         columns = [table[str(name)] for name in names]
-        if not isinstance(key, Hashed) and all(column.textual for column in columns):
-            parts = [column.texts for column in columns]
-            apart = len(parts) > 1
-            if apart and not any({*b",\\"} & {*np.unique(np.frombuffer(contents(part), np.uint8))} for part in parts):
-                return _joined(prefix, parts)
-            if not apart and isinstance(key, Source) and (not count or lengths(parts[0]).min()):
-                return _joined(prefix, parts)
+        words = [column.words for column in columns]
+        if all(each is not None for each in words):
+            if not isinstance(key, Source):
+                whole = _joined("", [_escaped(part) for part in words])
+                return _joined(prefix, [_hashed(whole) if isinstance(key, Hashed) else whole])
+            if not count or lengths(words[0]).min():
+                return _joined(prefix, words)
         if any(isinstance(value, Malformed) for column in columns for value in column.values):
             raise _Odd
         listed = {str(name): column.values for name, column in zip(names, columns, strict=True)}
@@ -221,6 +226,20 @@ class QuickMap:
 
 class _Odd(Exception):
     """A row holds what is no text, number or truth."""
+
+
+def _escaped(texts: pa.StringArray) -> pa.StringArray:
+    """The same as `escaped` does."""
+    for sign in ("\\", ","):
+        if sign.encode() in contents(texts).tobytes():
+            texts = pc.replace_substring(texts, sign, f"\\{sign}")
+    return texts
+
+
+def _hashed(texts: pa.StringArray) -> pa.StringArray:
+    """What `Hashed` makes of each text: the first 32 digits of its SHA-256."""
+    digits = digests(texts).tobytes().hex().encode()
+    return fixed(np.frombuffer(digits, "V32")).view(pa.string())
 
 
 def _joined(prefix: str, parts: Sequence[pa.StringArray]) -> pa.StringArray:

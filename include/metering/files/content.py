@@ -11,6 +11,7 @@ from backports import zstd
 
 from metering.errors import BillingError
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _BLOCK = 1024 * 1024
 _PACKED_BLOCK = 128 * 1024
@@ -47,6 +48,11 @@ class Content:
     def is_parquet(self) -> bool:
         """Whether it is a Parquet file."""
         return self.start == PARQUET
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes are those that `blocks` gives, without a mark of UTF-8 before them."""
+        return not (self.start[:2] == GZIP or self.start == ZSTD or self.start.startswith(BYTE_ORDER_MARK))
 
     def blocks(self) -> Iterator[bytes]:
         """What the file holds, unpacked, in blocks of about a megabyte; raises `Damaged` after the last good one."""

@@ -78,7 +78,7 @@ def _land(
         for found in pieces:
             yield found, lander.land(lander.prepare(found))
         return
-    with Pipeline(url, file.path, file.decoder) as pipeline:
+    with Pipeline(url, file.path, file.decoder, plain=file.lies_plain) as pipeline:
         yield from pipeline.land(pieces)
 
 

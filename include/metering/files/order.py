@@ -73,9 +73,9 @@ class Order:
         self.under_way: deque[Hand] = deque()
         """Those that have a piece, in the order of the file."""
 
-    def begin(self, pipe: Connection, piece: Piece) -> None:
-        """Give a process that is idle the next piece."""
-        send(pipe, piece)
+    def begin(self, pipe: Connection, piece: Piece, message: object) -> None:
+        """Give a process that is idle the next piece, as `message` says it."""
+        send(pipe, message)
         self.under_way.append(Hand(pipe, piece))
         self._direct()
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from metering.errors import BillingError
-from metering.files.content import Content, Damaged
+from metering.files.content import BYTE_ORDER_MARK, Content, Damaged
 
 PIECE = 20_000
 """Lines or rows in one piece, at most."""
@@ -18,7 +18,6 @@ MAX_LINE = 8 * 1024 * 1024
 """Bytes. A longer line is no line of a usage file."""
 SHOWN_OF_LONG = 1000
 """Bytes that are kept of one."""
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\n")
 
 

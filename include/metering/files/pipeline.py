@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -35,8 +35,12 @@ WORTH_IT = 8 * 1024 * 1024
 class Pipeline:
     """The processes. Use it as a context manager."""
 
-    def __init__(self, url: str, path: Path, decoder: Decoder) -> None:
-        """To land what `decoder` makes of the pieces of `path` in the database at `url`."""
+    def __init__(self, url: str, path: Path, decoder: Decoder, *, plain: bool = False) -> None:
+        """To land what `decoder` makes of the pieces of `path` in the database at `url`.
+
+        `plain`: positions are those of bytes in the file, from which the processes read their pieces themselves.
+        """
+        self._plain = plain
         # Starting anew takes a second, most of it imports. Going on from here does not, but where another thread runs,
         # it would leave that thread's locks closed for ever.
         context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
@@ -75,20 +79,41 @@ class Pipeline:
         source = _Pieces(pieces)
         while True:
             while idle and source.next is not None:
-                order.begin(idle.popleft(), source.next)
+                order.begin(idle.popleft(), source.next, self._message(source.next))
                 source.advance()
             if not order.under_way:
                 break
             landed = order.wait()
             idle.append(landed.pipe)
             if source.next is not None:  # at once: what is to be done about the last piece need not be waited for
-                order.begin(idle.popleft(), source.next)
+                order.begin(idle.popleft(), source.next, self._message(source.next))
                 source.next = None
             yield landed.piece, landed.tally
             if source.next is None:
                 source.advance()
         if source.damage is not None:
             raise source.damage
+
+    def _message(self, piece: Piece) -> Piece | _Reference:
+        if not self._plain or piece.too_long:
+            return piece
+        return _Reference(piece._replace(content=b""), len(piece.content))
+
+
+class _Reference(NamedTuple):
+    """A piece, and how many bytes its content is, which end at its position."""
+
+    piece: Piece
+    size: int
+
+    def read(self, path: Path) -> Piece:
+        """The piece with its content; raises `BillingError` where the file no longer holds it."""
+        with path.open("rb") as file:
+            file.seek(self.piece.position - self.size)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            raise BillingError(f"The file {path} was cut off while it was read.", "Get it again and import it again.")
+        return self.piece._replace(content=content)
 
 
 class _Pieces:
@@ -121,7 +146,8 @@ def _work(pipe: Connection, inherited: list[Connection], url: str, path: Path, d
     try:
         lander = Lander(Landing.connect(url, application="billing-ingest"), path, decoder)
         while True:
-            prepared = lander.prepare(pipe.recv())
+            given: Piece | _Reference = pipe.recv()
+            prepared = lander.prepare(given.read(path) if isinstance(given, _Reference) else given)
             pipe.send(land(pipe, lander, prepared))
     except (EOFError, BrokenPipeError):
         return

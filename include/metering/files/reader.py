@@ -84,6 +84,11 @@ class Decoder:
             from metering.files.parquet import parquet_table
 
             table = parquet_table(piece)
+        elif self.kind == "access_log":
+            found = access_log.log_table(piece)
+            if found is None:
+                return None
+            return self._quick.vectors(found[0], len(found[1]), found[1])
         else:
             return None
         if not table:
@@ -166,6 +171,11 @@ class UsageFile:
     def read(self) -> int:
         """How much of `size` has been read."""
         return self._content.read
+
+    @property
+    def lies_plain(self) -> bool:
+        """Whether a position in it is that of a byte of the file, as it lies on disk."""
+        return self.kind != "parquet" and self._bytes.is_plain
 
     def digest(self, progress: Callable[[int], None] | None = None) -> bytes:
         """What the file is, whatever its name: 16 bytes."""

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from metering.files.arrays import ends
 from metering.files.coded import Coded
-from metering.files.pieces import BYTE_ORDER_MARK
+from metering.files.content import BYTE_ORDER_MARK
 from metering.files.records import FIELD, plain_ends
 from metering.ingestion import times
-from metering.ingestion.catalog import as_text
 
 _SINCE_1970 = 946_684_800_000_000  # microseconds from 1970 to 2000
 _NEWLINE = ord("\n")
@@ -32,9 +31,11 @@ Table = Mapping[str, "Column"]
 class Column:
     """One column."""
 
-    def __init__(self, array: pa.Array, plain: Plain | None = None) -> None:
-        """Hold `array`; without `plain`, it is of texts, none of which is missing."""
-        self._array, self._plain = array, plain
+    def __init__(
+        self, array: pa.Array, plain: Plain | None = None, *, moments: NDArray[np.int64] | None = None
+    ) -> None:
+        """Hold `array`; without `plain`, it is of texts, none of which is missing. `moments`: its times, if known."""
+        self._array, self._plain, self._known = array, plain, moments
         self.textual = plain is None
 
     def __len__(self) -> int:
@@ -51,17 +52,20 @@ class Column:
         return Coded.read(self._array, self._values)
 
     @cached_property
-    def texts(self) -> pa.StringArray:
-        """Its values as texts, as a key has them."""
+    def words(self) -> pa.StringArray | None:
+        """Its texts as parts of a key, empty where missing; None where Arrow would write otherwise what it holds."""
         kind = self._array.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
-            return self._array.cast(pa.string())
-        return pa.array([as_text(value) for value in self.values], pa.string())
+            texts = self._array.cast(pa.string())
+            return texts.fill_null("") if texts.null_count else texts
+        return None
 
     def moments(self, in_utc: bool) -> NDArray[np.int64] | None:
         """Its times in microseconds since 2000-01-01 UTC, `times.UNREAD` where in doubt; None if it has to be read
         as text. `in_utc`: times that carry no zone are in UTC.
         """
+        if self._known is not None:
+            return self._known
         kind = self._array.type
         if pa.types.is_timestamp(kind) and (in_utc or kind.tz is not None):
             return _moments(self._array)

@@ -70,6 +70,9 @@ class Vectors:
     moments: NDArray[np.int64] | None
     """In microseconds since 2000-01-01 UTC, `times.UNREAD` where in doubt; None where all are left out."""
 
+    careful: NDArray[np.bool_] | None = None
+    """Which events are to be looked at by themselves, whatever is said of them here."""
+
     def __len__(self) -> int:
         return len(self.namings.codes)
 
@@ -144,6 +147,8 @@ class _Found:
         ):
             if not all(values):
                 self.good &= column.spread(map(bool, values), np.bool_)
+        if vectors.careful is not None:
+            self.good &= ~vectors.careful
         if amounts_depend(judge):
             pairs, (forms, amounts) = together((vectors.namings, vectors.quantities))
             both = zip(amounts.tolist(), forms.tolist(), strict=True)

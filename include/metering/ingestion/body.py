@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from metering.ingestion import repeats
 from metering.ingestion.events import Event, Malformed, Plain, Unreadable
@@ -61,6 +62,7 @@ _envelope = msgspec.json.Decoder(_Envelope).decode
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
 
+_END, _OPENED, _CLOSED = b"\n{}"
 _AT_BYTE = re.compile(r" ?\(byte (\d+)\)")
 _AT_FIELD = re.compile(r" - at (?:key in )?`\$\.?(?P<path>[^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
@@ -172,8 +174,11 @@ def plain_lines(text: bytes) -> list[Plain] | None:
 
 def _a_line_each(text: bytes, count: int) -> bool:
     """Whether the text is so many lines, blank ones apart, each of which begins and ends as an object does."""
-    if text[:1] == b"{" and text[-2:] == b"}\n" and text.count(b"\n") == count == text.count(b"}\n{") + 1:
-        return True
+    if text[:1] == b"{" and text[-2:] == b"}\n":
+        signs = np.frombuffer(text, np.uint8)
+        ends = np.flatnonzero(signs == _END)
+        if len(ends) == count and (signs[ends - 1] == _CLOSED).all() and (signs[ends[:-1] + 1] == _OPENED).all():
+            return True
     lines = [line for line in map(bytes.strip, text.split(b"\n")) if line]
     return len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
 

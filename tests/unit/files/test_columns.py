@@ -212,3 +212,41 @@ def test_whole_numbers_of_decimal_columns_take_the_quick_way(tmp_path: Path) -> 
     careful: list[int] = []
     vectors.sort(judge, careful.append, Facts(file.decoder.decode(piece)))
     assert careful == []
+
+
+LOG_LINES = st.sampled_from(
+    [
+        '192.0.2.1 - acme [01/Oct/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 1',
+        '192.0.2.1 - acme [01/Oct/2026:05:45:00 +0545] "GET /a?b=1,2 HTTP/2" 200 1 "-" "Mozilla/5.0 (X, like Y)"',
+        '192.0.2.1 - acme [30/Sep/2026:22:00:00 -0230] "get /a? HTTP/1.1" 404 - "http://x/" ""',
+        '- - - [01/Oct/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 1',
+        'host id a b [01/Oct/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 0',
+        '192.0.2.1 - acme [01/Xyz/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 1',
+        '192.0.2.1 - acme [31/Sep/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 1',
+        '192.0.2.1 - acme [01/Oct/2026:00:00:00 +9900] "GET /a HTTP/1.1" 200 1',
+        '192.0.2.1 - acme [01/Oct/2026:00:00:00 +0000] "-" - 0 "-" "-"',
+        r'192.0.2.1 - acme [01/Oct/2026:00:00:00 +0000] "GET /\x22 HTTP/1.1" 200 1 "a\"b" "c"',
+        '192.0.2.1 - acme [01/Oct/2026:00:00:00 +0000] "\\x16\\x03" 400 1',
+        '192.0.2.1 -\tacme [01/Oct/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 1',
+        '192.0.2.1 - acme [01/Oct/2026:00:00:00 +0000] "GET /ü HTTP/1.1" 200 1',
+        "no line of a log",
+        "",
+        "  ",
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(lines=st.lists(LOG_LINES, min_size=1, max_size=12), user=st.sampled_from(["user", "host"]))
+def test_lines_of_a_log_are_taken_apart_as_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], user: str
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "access.log"
+    usual = '192.0.2.9 - acme [01/Oct/2026:00:00:00 +0000] "GET /z HTTP/1.1" 200 7'
+    path.write_text("".join(line + "\n" for line in [usual, *lines]))
+    columns = ("host", "user", "time", "request", "status", "bytes", "referer", "user_agent", "occurrence")
+    number = {"column": "bytes", "type": "number"}
+    fields = {"team": "user", "event": {"value": "call"}, "subject": user, "time": "time", "key": {"hash_of": columns}}
+    properties = {"n": number, "path": "path", "query": "query", "protocol": "protocol", "agent": "user_agent"}
+    both_ways(path, Mapping.model_validate({**fields, "properties": properties}))
+    both_ways(path, Mapping.model_validate({**fields, "key": columns}))

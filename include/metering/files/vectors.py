@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from metering.files.arrays import contents, digests, fixed, joined, lengths, packed, with_lengths
 from metering.files.coded import Coded, Mixed, rows_together, together
+from metering.files.table import Column
 from metering.ingestion import binary, times
 from metering.ingestion.events import MAX_KEY, derived_key
 from metering.ingestion.facts import Facts
@@ -88,8 +89,11 @@ class Vectors:
                 Coded.of, (written.teams, written.quantities, written.subjects, written.properties)
             )
             keys = pa.array(written.keys, pa.string())
+            moments = None if left_out else Column(pa.array(written.times, pa.string())).moments(in_utc=False)
         except (Mixed, pa.ArrowException, UnicodeEncodeError):  # or half a character
             return None
+        if moments is None and not left_out:
+            moments = np.array(times.read(written.times), np.int64)
         return cls(
             rows_together(namings),
             teams,
@@ -97,7 +101,7 @@ class Vectors:
             subjects,
             properties,
             keys=None if keys.null_count == len(keys) else keys,
-            moments=None if left_out else np.array(times.read(written.times), np.int64),
+            moments=moments,
         )
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:

@@ -250,3 +250,49 @@ def test_lines_of_a_log_are_taken_apart_as_one_by_one(
     properties = {"n": number, "path": "path", "query": "query", "protocol": "protocol", "agent": "user_agent"}
     both_ways(path, Mapping.model_validate({**fields, "properties": properties}))
     both_ways(path, Mapping.model_validate({**fields, "key": columns}))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    events=st.lists(
+        st.fixed_dictionaries(
+            {"team": st.sampled_from(["acme", "acme", "nobody"]), "event": st.sampled_from(["call", "call", "size"])},
+            optional={
+                "quantity": st.sampled_from(["1", "1.50", "-1", "1e3", "2", "x"]),
+                "unit": st.sampled_from(["call", "GB"]),
+                "meter": st.sampled_from(["calls", "ones"]),
+                "idempotency_key": st.sampled_from(["a", "b", "", "k" * 256, "\n", "\0", "ü"]) | ANY,
+                "time": st.sampled_from(
+                    [
+                        "2026-10-01T00:00:00Z",
+                        "2026-10-01T00:00:00.5Z",
+                        "2026-10-01 00:00:00Z",
+                        "2026-10-01T00:00:00+05:45",
+                    ]
+                ),
+                "subject": ANY,
+                "properties": st.dictionaries(st.sampled_from(["n", "a"]), st.sampled_from([1, "1", True, None, "\0"])),
+                "observed_at": st.just("2026-10-01T00:00:00Z"),
+            },
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    alike=st.booleans(),
+)
+def test_events_of_json_lines_in_arrays_are_what_each_is_by_itself(
+    tmp_path_factory: pytest.TempPathFactory, events: list[dict[str, Any]], alike: bool
+) -> None:
+    usual = {"quantity": "1", "time": "2026-10-01T00:00:00Z", "idempotency_key": "usual"}
+    if alike:  # no column has gaps, so that all of them go in arrays
+        events = [{**usual, **event} for event in events]
+        for event in events:
+            event.pop("observed_at", None)
+    path = tmp_path_factory.mktemp("lines") / "usage.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    file = UsageFile(path)
+    for piece in file.pieces():
+        batch = file.decoder.decode(piece)
+        judge = Judge(Catalog(TEAMS, LISTENERS, METERS))
+        assert told(judge.sort_body(batch)) == told(judge.sort(batch.events, batch))
+        assert not alike or batch.vectors is not None

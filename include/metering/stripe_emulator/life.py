@@ -30,6 +30,8 @@ class Life:
         self._clock = clock
         self._call_at = call_at
         self._moving = asyncio.Lock()
+        # Made when first needed: making one takes longer than a hundred meter events.
+        self._sender: httpx.AsyncClient | None = None
         self.failures = 0
         self.next_due = 0
         self.look()
@@ -53,29 +55,32 @@ class Life:
 
     async def run(self) -> None:
         """Do what the ticking clock brings, until cancelled."""
-        while True:
-            try:
-                async with self._moving:
-                    await self._advance(self._clock.now(), stop_on_the_way=False)
-            except sqlite3.Error:
-                self.failures += 1
-                _log.exception("What was due could not be done.")
-            await asyncio.sleep(_TICK_SECONDS)
+        try:
+            while True:
+                try:
+                    async with self._moving:
+                        await self._advance(self._clock.now(), stop_on_the_way=False)
+                except sqlite3.Error:
+                    self.failures += 1
+                    _log.exception("What was due could not be done.")
+                await asyncio.sleep(_TICK_SECONDS)
+        finally:
+            if self._sender is not None:
+                await self._sender.aclose()
 
     async def _advance(self, until: int, *, stop_on_the_way: bool) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            while True:
-                delivery = self._store.one("next_delivery")
-                sent_at = _NEVER if delivery is None else delivery["due_at"]
-                if min(sent_at, self.next_due) > until:
-                    return
-                if stop_on_the_way and min(sent_at, self.next_due) > self._clock.now():
-                    self._clock.move(min(sent_at, self.next_due))
-                if delivery is not None and sent_at < self.next_due:
-                    await self._send(client, delivery)
-                else:
-                    self._step()
-                    await asyncio.sleep(0)
+        while True:
+            delivery = self._store.one("next_delivery")
+            sent_at = _NEVER if delivery is None else delivery["due_at"]
+            if min(sent_at, self.next_due) > until:
+                return
+            if stop_on_the_way and min(sent_at, self.next_due) > self._clock.now():
+                self._clock.move(min(sent_at, self.next_due))
+            if delivery is not None and sent_at < self.next_due:
+                await self._send(delivery)
+            else:
+                self._step()
+                await asyncio.sleep(0)
 
     def _step(self) -> None:
         row = self._store.one("next_due")
@@ -84,11 +89,13 @@ class Life:
                 _happen(self._call_at(row["due_at"]), row["kind"], row["id"])
         self.look()
 
-    async def _send(self, client: httpx.AsyncClient, delivery: sqlite3.Row) -> None:
+    async def _send(self, delivery: sqlite3.Row) -> None:
+        if self._sender is None:
+            self._sender = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         call = self._call_at(self._clock.now())
         target = deliveries.secret_of(call, delivery["endpoint"])
         delivered = target is not None and await deliveries.attempt(
-            client, *target, delivery["body"], deliveries.signing_time(call)
+            self._sender, *target, delivery["body"], deliveries.signing_time(call)
         )
         call = self._call_at(self._clock.now())
         with self._store.transaction():

@@ -14,6 +14,7 @@ from metering.stripe_emulator import (
     admin,
     core_events,
     customers,
+    event_destinations,
     invoice_items,
     invoice_lines,
     invoices,
@@ -92,6 +93,10 @@ OPERATIONS = (
     Operation("GET /v1/webhook_endpoints/{id}", webhook_endpoints.retrieve),
     Operation("POST /v1/webhook_endpoints/{id}", webhook_endpoints.update),
     Operation("DELETE /v1/webhook_endpoints/{id}", webhook_endpoints.delete),
+    Operation("GET /v2/core/event_destinations", event_destinations.list_all),
+    Operation("POST /v2/core/event_destinations", event_destinations.create),
+    Operation("GET /v2/core/event_destinations/{id}", event_destinations.retrieve),
+    Operation("DELETE /v2/core/event_destinations/{id}", event_destinations.delete),
     Operation("GET /v2/core/events", core_events.list_all),
     Operation("GET /v2/core/events/{id}", core_events.retrieve),
 )

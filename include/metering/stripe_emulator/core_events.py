@@ -44,8 +44,13 @@ def list_all(call: Call) -> Json:
 def _events(call: Call) -> list[Json]:
     """Reports exist once their span is over: before that, Stripe is still validating."""
     over = call.now // SPAN_SECONDS * SPAN_SECONDS
+    return reports(call, call.now - KEPT_SECONDS, over)
+
+
+def reports(call: Call, since: int, before: int) -> list[Json]:
+    """What validation has found from one moment up to another (Unix seconds), newest first."""
     spans: dict[tuple[int, str], list[sqlite3.Row]] = defaultdict(list)
-    for row in call.store.all("meter_errors", since=call.now - KEPT_SECONDS, before=over):
+    for row in call.store.all("meter_errors", since=since, before=before):
         spans[(row["at"] // SPAN_SECONDS * SPAN_SECONDS, row["meter_id"] or "")].append(row)
     return [_report(start, meter_id, spans[start, meter_id]) for start, meter_id in sorted(spans, reverse=True)]
 

@@ -35,7 +35,8 @@ def enqueue(call: Call, event: Json) -> None:
 def add(call: Call, endpoint: str, event: Json) -> None:
     """One event for one endpoint, with what a fault does to its way."""
     fault = call.faults.take_delivery(event)
-    body = json.dumps({**event, "pending_webhooks": 1}, separators=(",", ":"))
+    outstanding = {"pending_webhooks": 1} if "pending_webhooks" in event else {}
+    body = json.dumps({**event, **outstanding}, separators=(",", ":"))
     kind = None if fault is None else fault.kind
     due: int | None = call.now
     if fault is not None and kind == "webhook_delayed":
@@ -101,6 +102,9 @@ def give_up(call: Call, row: sqlite3.Row) -> None:
 
 def secret_of(call: Call, endpoint: str) -> tuple[str, str] | None:
     """The address and secret of an endpoint that still takes events."""
+    destination = objects.find(call.store, "event_destination", endpoint)
+    if destination is not None:
+        return destination.private["url"], destination.private["secret"]
     thing = objects.find(call.store, "webhook_endpoint", endpoint)
     if thing is None or thing.body["status"] != "enabled":
         return None

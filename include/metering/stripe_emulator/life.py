@@ -8,13 +8,23 @@ from collections.abc import Callable
 
 import httpx
 
-from metering.stripe_emulator import billing_cycle, deliveries, drafts, finalization, objects, payments
+from metering.stripe_emulator import (
+    billing_cycle,
+    core_events,
+    deliveries,
+    drafts,
+    event_destinations,
+    finalization,
+    objects,
+    payments,
+)
 from metering.stripe_emulator.call import Call
 from metering.stripe_emulator.clock import Clock
 from metering.stripe_emulator.store import Store
 
 _log = logging.getLogger("metering.stripe_emulator")
 _NEVER = 2**62
+_REPORTED = "reported_until"
 _TICK_SECONDS = 0.2
 
 
@@ -39,7 +49,14 @@ class Life:
     def look(self) -> None:
         """Find out when something happens next."""
         row = self._store.one("next_due")
-        self.next_due = _NEVER if row is None else row["due_at"]
+        self.next_due = min(_NEVER if row is None else row["due_at"], self._next_report())
+
+    def _next_report(self) -> int:
+        """When the next report of asynchronous validation is complete."""
+        row = self._store.one("next_meter_error", since=int(self._store.setting(_REPORTED) or 0))
+        if row is None or row["at"] is None:
+            return _NEVER
+        return int((row["at"] // core_events.SPAN_SECONDS + 1) * core_events.SPAN_SECONDS)
 
     def catch_up(self, now: int) -> None:
         """Run all that is due by a moment."""
@@ -49,6 +66,8 @@ class Life:
     async def move(self, moment: int | None) -> None:
         """Put the clock somewhere. On its way ahead it stops wherever something is due, and all of it is done."""
         async with self._moving:
+            # Meter events do not look for what they have made due.
+            self.look()
             if moment is not None:
                 await self._advance(moment, stop_on_the_way=True)
             self._clock.move(moment)
@@ -59,6 +78,7 @@ class Life:
             while True:
                 try:
                     async with self._moving:
+                        self.look()
                         await self._advance(self._clock.now(), stop_on_the_way=False)
                 except sqlite3.Error:
                     self.failures += 1
@@ -84,8 +104,12 @@ class Life:
 
     def _step(self) -> None:
         row = self._store.one("next_due")
-        if row is not None:
-            with self._store.transaction():
+        reported = self._next_report()
+        with self._store.transaction():
+            if reported <= (_NEVER if row is None else row["due_at"]) and reported < _NEVER:
+                event_destinations.announce(self._call_at(reported), reported - core_events.SPAN_SECONDS)
+                self._store.set_setting(_REPORTED, str(reported))
+            elif row is not None:
                 _happen(self._call_at(row["due_at"]), row["kind"], row["id"])
         self.look()
 

@@ -83,6 +83,10 @@ VALUES (:meter_id, :code, :message, :idempotency_key, :at);
 SELECT seq, meter_id, code, message, idempotency_key, at FROM meter_error
 WHERE at >= :since AND at < :before ORDER BY seq;
 
+-- name: next_meter_error
+-- When asynchronous validation found something first, from a moment on.
+SELECT min(at) AS at FROM meter_error WHERE at >= :since;
+
 -- name: saved_reply
 -- What an idempotency key answered, if it is still remembered.
 SELECT path, digest, status, body, request_id FROM saved_reply

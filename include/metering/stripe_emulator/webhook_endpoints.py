@@ -15,7 +15,7 @@ KIND = "webhook_endpoint"
 def create(call: Call) -> Json:
     """POST /v1/webhook_endpoints: the only reply that holds the signing secret."""
     wanted = call.parameters
-    _check_url(wanted["url"])
+    check_url(wanted["url"])
     thing = add(call, wanted["url"], f"whsec_{secrets.token_hex(16)}", wanted["enabled_events"])
     objects.fill(thing.body, wanted, ("description",))
     objects.change(call.store, thing)
@@ -50,7 +50,7 @@ def update(call: Call) -> Json:
     thing = objects.get(call.store, KIND, call.path["id"])
     wanted = call.parameters
     if "url" in wanted:
-        _check_url(wanted["url"])
+        check_url(wanted["url"])
     objects.fill(thing.body, wanted, ("description", "enabled_events", "url"))
     if "disabled" in wanted:
         thing.body["status"] = "disabled" if wanted["disabled"] else "enabled"
@@ -69,7 +69,8 @@ def list_all(call: Call) -> Json:
     return objects.listed(call.store, KIND, call.parameters, URL, lambda thing: thing.body)
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Raise unless events can be sent to an address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise bad_request("Invalid URL: An explicit scheme (such as https) must be provided.", param="url")

@@ -57,7 +57,10 @@ class Billed(Account):
         )
 
     def subscribe(self, *prices: str, **details: Any) -> Any:
-        """A subscription to the metered price, or to the prices named."""
+        """A subscription to the metered price, or to the prices named, whose periods are the months of UTC."""
+        if not details.keys() & {"backdate_start_date", "billing_cycle_anchor", "billing_cycle_anchor_config"}:
+            # Named, because the clock ticks on while the test runs.
+            details |= {"backdate_start_date": self.now, "billing_cycle_anchor": at(2026, 2, 1)}
         return self.client.v1.subscriptions.create(
             {
                 "customer": self.customer,

@@ -163,6 +163,7 @@ EMULATED_PARAMETERS = {
     "POST /v1/subscriptions/{id}": params.SubscriptionUpdateParams,
     "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
     "POST /v1/webhook_endpoints/{id}": params.WebhookEndpointUpdateParams,
+    "POST /v2/core/event_destinations": v2_core.EventDestinationCreateParams,
     "DELETE /v1/subscription_items/{id}": params.SubscriptionItemDeleteParams,
     "DELETE /v1/subscriptions/{id}": params.SubscriptionCancelParams,
 }

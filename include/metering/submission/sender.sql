@@ -25,33 +25,36 @@ WITH abandoned AS (
     SELECT DISTINCT team_id, meter_id
     FROM billing.stripe_submissions
     WHERE state = 'in_flight' AND (team_id, identifier) NOT IN (SELECT team_id, identifier FROM abandoned)
-), due AS (
-    SELECT submission.team_id, submission.meter_id, submission.identifier, submission.attempts,
-           submission.window_start, submission.sequence
-    FROM billing.stripe_submissions AS submission
-    JOIN billing.stripe_windows AS address USING (team_id, meter_id, window_start, window_end, dimensions)
-    WHERE (submission.state IN ('pending', 'uncertain')
-           OR submission.state = 'in_flight' AND (team_id, identifier) IN (SELECT team_id, identifier FROM abandoned))
-      AND (submission.not_before IS NULL OR submission.not_before <= clock_timestamp())
-      AND (submission.first_attempt_at IS NULL OR submission.first_attempt_at > %(resend_after)s)
-      AND address.event_at <= %(now)s
-      AND (submission.state <> 'pending' OR address.event_at >= %(oldest)s)
+), due AS MATERIALIZED (
+    -- The time of the event is in the payload, so that the first of the index are found without looking at all that wait.
+    SELECT team_id, meter_id, identifier, attempts, window_start, sequence
+    FROM billing.stripe_submissions
+    WHERE state IN ('pending', 'in_flight', 'uncertain')
+      AND (state <> 'in_flight' OR (team_id, identifier) IN (SELECT team_id, identifier FROM abandoned))
+      AND (not_before IS NULL OR not_before <= clock_timestamp())
+      AND (first_attempt_at IS NULL OR first_attempt_at > %(resend_after)s)
+      AND (payload ->> 'timestamp')::bigint <= extract(epoch FROM %(now)s::timestamptz)
+      AND (state <> 'pending' OR (payload ->> 'timestamp')::bigint >= extract(epoch FROM %(oldest)s::timestamptz))
       AND (team_id, meter_id) NOT IN (SELECT team_id, meter_id FROM busy)
-      AND NOT EXISTS (SELECT FROM billing.holds WHERE holds.team_id = submission.team_id AND released_at IS NULL)
-    ORDER BY submission.not_before NULLS FIRST
+      AND team_id NOT IN (SELECT team_id FROM billing.holds WHERE released_at IS NULL)
+    ORDER BY not_before NULLS FIRST
     LIMIT %(most)s * 8
-), chosen AS (
+), chosen AS MATERIALIZED (
     SELECT team_id, identifier, attempts
     FROM (SELECT *, row_number() OVER (PARTITION BY team_id, meter_id ORDER BY window_start, sequence) AS turn FROM due) AS turns
     WHERE turn <= %(at_once)s
     ORDER BY turn, team_id
     LIMIT %(most)s
-), locked AS (
+), locked AS MATERIALIZED (
     SELECT submission.team_id, submission.identifier
-    FROM billing.stripe_submissions AS submission
-    JOIN chosen USING (team_id, identifier, attempts)
-    WHERE submission.state IN ('pending', 'in_flight', 'uncertain')
-    FOR UPDATE OF submission SKIP LOCKED
+    FROM chosen
+    CROSS JOIN LATERAL (
+        SELECT one.team_id, one.identifier
+        FROM billing.stripe_submissions AS one
+        WHERE (one.team_id, one.identifier, one.attempts) = (chosen.team_id, chosen.identifier, chosen.attempts)
+          AND one.state IN ('pending', 'in_flight', 'uncertain')
+        FOR UPDATE SKIP LOCKED
+    ) AS submission
 ), claimed AS (
     UPDATE billing.stripe_submissions AS submission
     SET state = 'in_flight',

@@ -88,6 +88,11 @@ def settings(emulator: Emulator, tmp_path: Path) -> Settings:
     return Settings(tmp_path, billing_values(emulator))
 
 
+def slow_to_retry(settings: Settings) -> Settings:
+    """The same, but that nothing which has failed comes up again within the run."""
+    return Settings(settings.home, {**settings.values, "BILLING_STRIPE_BACKOFF": "30"})
+
+
 def billing_values(emulator: Emulator) -> dict[str, str]:
     """Settings with which tests needn't wait long."""
     return {"BILLING_STRIPE_URL": emulator.url, "BILLING_STRIPE_TIMEOUT": "2", "BILLING_STRIPE_BACKOFF": "0.05"}

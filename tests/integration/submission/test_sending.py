@@ -20,7 +20,7 @@ from metering.errors import BillingError
 from metering.settings import Settings
 from metering.submission import client, planner, sender
 
-from .conftest import NOON, ROOT, Billing, Emulator
+from .conftest import NOON, ROOT, Billing, Emulator, slow_to_retry
 
 
 def _planned(billing: Billing, teams: int = 4, days: int = 10) -> int:
@@ -158,7 +158,7 @@ def test_a_refusal_after_an_unknown_outcome_is_left_to_the_summary(billing: Bill
     billing.plan()
     # The first attempt may have arrived; before the second the meter is deactivated.
     emulator.fault("reset_before")
-    server = client.connect(billing.settings)
+    server = client.connect(slow_to_retry(billing.settings))
     assert sender.send(billing.connection, server, patience=0)["later"] == 1
     meter = billing.fetch("SELECT stripe_meter_id AS id FROM billing.stripe_meters WHERE meter_id = 1")[0]["id"]
     server.api.v1.billing.meters.deactivate(meter)
@@ -187,7 +187,8 @@ def test_what_arrived_without_a_reply_is_confirmed_by_the_summary_after_20_hours
     billing.prepare()
     billing.plan()
     emulator.fault("reset_after", times=2)
-    assert sender.send(billing.connection, client.connect(billing.settings), patience=0)["later"] == 2
+    patient = client.connect(slow_to_retry(billing.settings))
+    assert sender.send(billing.connection, patient, patience=0)["later"] == 2
     emulator.set_clock(NOON + timedelta(hours=30))
     assert billing.submit()["sent"] == 0
     assert billing.resolve()["undecided"]["confirmed"] == 2

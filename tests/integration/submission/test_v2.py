@@ -11,7 +11,7 @@ from metering.errors import BillingError
 from metering.settings import Settings
 from metering.submission import client, sender
 
-from .conftest import Billing, Emulator, billing_values
+from .conftest import Billing, Emulator, billing_values, slow_to_retry
 from .test_sending import (  # noqa: F401 - they are run here too, with the settings below
     test_a_crash_between_any_two_steps_is_made_good,
     test_a_hanging_reply_is_given_up_and_asked_again,
@@ -49,7 +49,8 @@ def test_what_may_have_arrived_by_v1_is_not_sent_again_by_v2(billing: Billing, e
     billing.plan()
     emulator.fault("reset_after")
     by_v1 = Settings(billing.settings.home, {**billing.settings.values, "BILLING_STRIPE_METER_EVENTS": "v1"})
-    assert sender.send(billing.connection, client.connect(by_v1), patience=0)["later"] == 1
+    assert sender.send(billing.connection, client.connect(slow_to_retry(by_v1)), patience=0)["later"] == 1
+    billing.connection.execute("UPDATE billing.stripe_submissions SET not_before = NULL")
     emulator.fault("error_500_before", match={"path": "/v2/billing/meter_events"}, times=None)
     assert billing.submit()["accepted"] == 1
     assert billing.at_stripe() == billing.targets()

@@ -109,10 +109,19 @@ WITH outcome AS (
     WHERE (submission.team_id, submission.identifier) = (outcome.team_id, outcome.identifier)
       AND submission.state = 'in_flight' AND submission.attempts = outcome.attempt AND submission.lease_owner = %(owner)s
     RETURNING submission.team_id, submission.meter_id, submission.window_start, submission.window_end,
-        submission.dimensions, submission.state, submission.error_message
+        submission.dimensions, submission.state, submission.error_code, submission.error_message
 ), held AS (
     UPDATE billing.stripe_windows AS address
-    SET held_code = 'refused', held_at = clock_timestamp(), held_reason = coalesce(settled.error_message, 'Refused by Stripe.')
+    -- Of a deactivated meter planning sees by itself when it is active again, unless the same happened to this window before.
+    SET held_code = CASE
+            WHEN settled.error_code IN ('archived_meter', 'no_meter') AND NOT EXISTS (
+                SELECT FROM billing.stripe_submissions AS earlier
+                WHERE (earlier.team_id, earlier.meter_id, earlier.window_start, earlier.window_end, earlier.dimensions)
+                    = (settled.team_id, settled.meter_id, settled.window_start, settled.window_end, settled.dimensions)
+                  AND earlier.state = 'rejected' AND earlier.error_code = settled.error_code)
+            THEN 'meter_archived' ELSE 'refused' END,
+        held_at = clock_timestamp(),
+        held_reason = coalesce(settled.error_message, 'Refused by Stripe.')
     FROM settled
     WHERE settled.state = 'rejected'
       AND (address.team_id, address.meter_id, address.window_start, address.window_end, address.dimensions)

@@ -40,6 +40,10 @@ def test_what_v2_refuses_at_once_is_held_with_its_reason(billing: Billing, emula
         "SELECT DISTINCT error_code, api_version FROM billing.stripe_submissions WHERE state = 'rejected'"
     )
     assert held == [{"error_code": "archived_meter", "api_version": "v2"}]
+    assert billing.all()["sent"] == 0
+    client.connect(billing.settings).api.v1.billing.meters.reactivate(meter)
+    assert billing.all()["accepted"] == 4
+    assert billing.at_stripe() == billing.targets()
 
 
 def test_what_may_have_arrived_by_v1_is_not_sent_again_by_v2(billing: Billing, emulator: Emulator) -> None:

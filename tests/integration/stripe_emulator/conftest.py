@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,16 @@ import httpx
 import pytest
 import stripe
 
+from .live_account import LiveAccount
+
 INCLUDE = Path(__file__).parents[3] / "include"
 KEY = "sk_test_suite"
 
 
 class Emulator:
     """A started emulator and the clients that talk to it."""
+
+    is_stripe = False
 
     def __init__(self, state: Path, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -58,6 +66,12 @@ class Emulator:
         """Order a fault for the next meter event."""
         self.admin("POST", "faults", {"kind": kind, **details})
 
+    def made(self, undo: Callable[[], Any]) -> None:
+        """Nothing has to be taken away: each test begins with an empty emulator."""
+
+    def settle(self) -> None:
+        """What was sent can be read at once."""
+
     def close_clients(self) -> None:
         for transport in self._transports:
             transport.close()
@@ -81,10 +95,16 @@ class Account:
     now = 1_768_478_400 + 1_830
     hour = 1_768_478_400
 
-    def __init__(self, emulator: Emulator, event_name: str = "tokens", **meter: Any) -> None:
+    def __init__(self, emulator: Emulator | LiveAccount, event_name: str = "tokens", **meter: Any) -> None:
         self.emulator = emulator
         self.client = emulator.client()
-        self.event_name = event_name
+        # A Stripe account remembers earlier runs, and has the real time.
+        self._mark = f"{secrets.token_hex(6)}-" if emulator.is_stripe else ""
+        if emulator.is_stripe:
+            self.now = int(time.time()) - 120
+            self.hour = self.now // 3600 * 3600
+        self.event_name = self.named(event_name)
+        event_name = self.event_name
         self.customer = self.client.v1.customers.create({"name": "Acme"}).id
         self.meter = self.client.v1.billing.meters.create(
             {
@@ -94,11 +114,22 @@ class Account:
                 **meter,
             }
         ).id
+        emulator.made(lambda: self.client.v1.customers.delete(self.customer))
+        emulator.made(lambda: self.client.v1.billing.meters.deactivate(self.meter))
+
+    def named(self, text: str) -> str:
+        """A name that no other run has used."""
+        return f"{self._mark}{text}"
+
+    @property
+    def now_text(self) -> str:
+        """Now, as v2 takes it."""
+        return datetime.fromtimestamp(self.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def event(self, value: str, identifier: str, at: int | None = None, customer: str | None = None) -> Any:
         return {
             "event_name": self.event_name,
-            "identifier": identifier,
+            "identifier": self.named(identifier),
             "timestamp": self.now if at is None else at,
             "payload": {"stripe_customer_id": customer or self.customer, "value": value},
         }
@@ -107,10 +138,11 @@ class Account:
         self, value: str, identifier: str, *, key: str | None = None, at: int | None = None, customer: str | None = None
     ) -> stripe.billing.MeterEvent:
         """One v1 meter event."""
-        options: Any = {} if key is None else {"idempotency_key": key}
+        options: Any = {} if key is None else {"idempotency_key": self.named(key)}
         return self.client.v1.billing.meter_events.create(self.event(value, identifier, at, customer), options)
 
     def summaries(self, **parameters: Any) -> stripe.ListObject[stripe.billing.MeterEventSummary]:
+        self.emulator.settle()
         wanted: Any = {
             "customer": self.customer,
             "start_time": self.hour - 40 * 86_400,
@@ -131,9 +163,21 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     assert emulator.stop() == 0
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of an assumption also runs against a Stripe test account, where there is a key for one."""
+    if "emulator" in metafunc.fixturenames and re.match(r"test_a\d\d_", metafunc.function.__name__):
+        metafunc.parametrize("emulator", ["emulator", "stripe"], indirect=True, ids=["in_emulator", "at_stripe"])
+
+
 @pytest.fixture
-def emulator(process: Emulator) -> Iterator[Emulator]:
-    """An empty emulator, which must not have answered one shape that is not Stripe's."""
+def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator | LiveAccount]:
+    """An empty emulator, which must not have answered one shape that is not Stripe's; or a Stripe test account."""
+    if getattr(request, "param", "emulator") == "stripe":
+        account = LiveAccount()
+        yield account
+        account.clean()
+        return
+    process: Emulator = request.getfixturevalue("process")
     process.admin("POST", "reset")
     process.clock(Account.now)
     yield process

@@ -27,16 +27,16 @@ def test_a27_an_event_can_be_cancelled_for_24_hours(account, refusal) -> None:
     account.send("10", "e1")
     account.send("5", "e2")
     cancel = account.client.v1.billing.meter_event_adjustments.create
-    done = cancel({"event_name": "tokens", "type": "cancel", "cancel": {"identifier": "e1"}})
+    done = cancel({"event_name": account.event_name, "type": "cancel", "cancel": {"identifier": account.named("e1")}})
     assert done.status == "pending"
     assert account.total() == 5
-    for identifier in ("e1", "unknown"):
-        wanted = {"event_name": "tokens", "type": "cancel", "cancel": {"identifier": identifier}}
+    for identifier in (account.named("e1"), "unknown"):
+        wanted = {"event_name": account.event_name, "type": "cancel", "cancel": {"identifier": identifier}}
         assert refusal(cancel, wanted).http_status == 400
         v2 = refusal(account.client.v2.billing.meter_event_adjustments.create, wanted)
         assert v2.code == "invalid_cancel_configuration"
     account.emulator.clock(account.now + 24 * 3600 + 60)
-    late = {"event_name": "tokens", "type": "cancel", "cancel": {"identifier": "e2"}}
+    late = {"event_name": account.event_name, "type": "cancel", "cancel": {"identifier": account.named("e2")}}
     assert "24 hours" in str(refusal(cancel, late))
     assert account.total() == 5
 
@@ -44,14 +44,14 @@ def test_a27_an_event_can_be_cancelled_for_24_hours(account, refusal) -> None:
 def test_a27_v2_cancels_too(account) -> None:
     account.send("10", "e1")
     done = account.client.v2.billing.meter_event_adjustments.create(
-        {"event_name": "tokens", "type": "cancel", "cancel": {"identifier": "e1"}}
+        {"event_name": account.event_name, "type": "cancel", "cancel": {"identifier": account.named("e1")}}
     )
-    assert done.cancel.identifier == "e1"
+    assert done.cancel.identifier == account.named("e1")
     assert account.total() == 0
 
 
 def test_a35_one_active_meter_for_an_event_name(account, refusal) -> None:
-    wanted = {"display_name": "again", "event_name": "tokens", "default_aggregation": {"formula": "sum"}}
+    wanted = {"display_name": "again", "event_name": account.event_name, "default_aggregation": {"formula": "sum"}}
     meters = account.client.v1.billing.meters
     assert refusal(meters.create, wanted).http_status == 400
     closed = meters.deactivate(account.meter)
@@ -75,7 +75,7 @@ def test_a36_a_deleted_customer_leaves_a_stub_and_its_usage(account, refusal) ->
     assert customers.update(account.customer, {"metadata": {"plan": ""}}).metadata.to_dict() == {"team": "a"}
     assert customers.delete(account.customer).deleted
     assert customers.retrieve(account.customer).deleted
-    assert customers.list().data == []
+    assert account.customer not in [one.id for one in customers.list().data]
     assert account.total() == 25
     assert refusal(customers.retrieve, "cus_unknown").code == "resource_missing"
 

@@ -15,7 +15,7 @@ def test_a25_one_call_at_a_time_for_a_customer_and_meter(account, refusal) -> No
     slow.start()
     time.sleep(0.2)
     v1 = refusal(account.send, "1", "e2")
-    v2_event = account.event("1", "e3") | {"timestamp": "2026-01-15T12:30:30Z"}
+    v2_event = account.event("1", "e3") | {"timestamp": account.now_text}
     v2 = refusal(account.client.v2.billing.meter_events.create, v2_event)
     other = account.client.v1.customers.create({"name": "other"}).id
     account.send("1", "e4", customer=other)

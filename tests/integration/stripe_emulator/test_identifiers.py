@@ -15,7 +15,10 @@ def test_a01_duplicate_is_refused_by_v1_with_stripes_text_and_no_code(account, r
     assert isinstance(error, stripe.InvalidRequestError)
     assert error.http_status == 400
     assert error.json_body == {
-        "error": {"type": "invalid_request_error", "message": "An event already exists with identifier e1."}
+        "error": {
+            "type": "invalid_request_error",
+            "message": f"An event already exists with identifier {account.named('e1')}.",
+        }
     }
     assert error.code is None
     assert error.headers["stripe-should-retry"] == "false"
@@ -23,7 +26,7 @@ def test_a01_duplicate_is_refused_by_v1_with_stripes_text_and_no_code(account, r
 
 
 def test_a02_duplicate_is_refused_by_v2_with_a_code(account, refusal) -> None:
-    event = account.event("25", "e1") | {"timestamp": "2026-01-15T12:30:30Z"}
+    event = account.event("25", "e1") | {"timestamp": account.now_text}
     account.client.v2.billing.meter_events.create(event)
     error = refusal(account.client.v2.billing.meter_events.create, event)
     assert (error.http_status, error.code) == (400, "duplicate_meter_event")
@@ -46,5 +49,5 @@ def test_a04_identifier_is_unique_in_the_account_not_in_the_meter(account, refus
     )
     other = account.event("1", "e1") | {"event_name": "other"}
     assert "already exists" in str(refusal(account.client.v1.billing.meter_events.create, other))
-    v2 = other | {"timestamp": "2026-01-15T12:30:30Z"}
+    v2 = other | {"timestamp": account.now_text}
     assert refusal(account.client.v2.billing.meter_events.create, v2).code == "duplicate_meter_event"

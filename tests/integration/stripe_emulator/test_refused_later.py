@@ -32,7 +32,7 @@ def the_error(account, code: str, key: str) -> None:
 def test_a28_an_archived_meter_is_found_later_by_v1_and_at_once_by_v2(account, refusal) -> None:
     account.client.v1.billing.meters.deactivate(account.meter)
     account.send("25", "e1", key="k1")
-    v2 = account.event("25", "e2") | {"timestamp": "2026-01-15T12:30:30Z"}
+    v2 = account.event("25", "e2") | {"timestamp": account.now_text}
     assert refusal(account.client.v2.billing.meter_events.create, v2).code == "archived_meter"
     the_error(account, "archived_meter", "k1")
     account.client.v1.billing.meters.reactivate(account.meter)
@@ -48,7 +48,7 @@ def test_a29_a_deleted_customer_is_found_later(account, version: str) -> None:
     if version == "v1":
         account.send("25", "e1", key="k1")
     else:
-        v2 = account.event("25", "e1") | {"timestamp": "2026-01-15T12:30:30Z"}
+        v2 = account.event("25", "e1") | {"timestamp": account.now_text}
         account.client.v2.billing.meter_events.create(v2, {"idempotency_key": "k1"})
     the_error(account, "meter_event_customer_not_found", "k1")
     assert account.total() == 1
@@ -57,7 +57,7 @@ def test_a29_a_deleted_customer_is_found_later(account, version: str) -> None:
 def test_a30_an_unknown_event_name_is_found_later_by_v1_and_at_once_by_v2(account, refusal) -> None:
     unknown = account.event("25", "e1") | {"event_name": "unknown"}
     account.client.v1.billing.meter_events.create(unknown, {"idempotency_key": "k1"})
-    v2 = unknown | {"identifier": "e2", "timestamp": "2026-01-15T12:30:30Z"}
+    v2 = unknown | {"identifier": "e2", "timestamp": account.now_text}
     assert refusal(account.client.v2.billing.meter_events.create, v2).code == "no_meter"
     the_error(account, "no_meter", "k1")
 
@@ -99,7 +99,7 @@ def test_a31_reports_come_in_pages_and_by_type(account) -> None:
 def test_a32_a_stream_answers_first_and_validates_later(account, refusal) -> None:
     session = account.client.v2.billing.meter_event_session.create()
     stream = account.emulator.client(session.authentication_token).v2.billing.meter_event_stream
-    good = account.event("25", "e1") | {"timestamp": "2026-01-15T12:30:30Z"}
+    good = account.event("25", "e1") | {"timestamp": account.now_text}
     stream.create({"events": [good, good, good | {"identifier": "e2", "payload": {"value": "1"}}]})
     assert account.total() == 25
     (report,) = reports(account)

@@ -14,6 +14,7 @@ from metering.conformance.cases import Case, NotApplicable, Said, number
 from metering.conformance.trial import DECIMALS, QUARTER, ZERO, Difference, Phase, Reading, Trial, month_before
 
 WIDE = Context(prec=80, rounding=ROUND_HALF_UP)
+OLDEST, FOUR_YEARS = timedelta(days=9 * 365), timedelta(days=4 * 365 + 1)
 WINDOWS = ("hour", "day", "month")
 PLAIN = {
     "count": "count", "sum": "sum", "min": "min", "max": "max", "avg": "average", "average": "average",
@@ -55,7 +56,13 @@ def trial(case: Case, key: str, now: datetime) -> Trial:
     if level:
         # A level runs on to this day, so its period is moved close to it, by whole days.
         zone, can_be_moved = _zone_of_days(start, end, zone)
-        moved = timedelta(days=max(0, (now - timedelta(days=2) - end).days if can_be_moved else 0))
+        if can_be_moved and (end < now or case.said.get("period")):
+            moved = timedelta(days=(now - timedelta(days=2) - end).days)
+    elif not _changes_clocks(zone, start.year):
+        # Landing takes neither what is long ago nor what is to come: four years have the same days.
+        moved = FOUR_YEARS * (max(0, -((start - now + OLDEST) // FOUR_YEARS)) or min(0, (now - end) // FOUR_YEARS))
+    if not now - OLDEST <= start + moved < end + moved <= now:
+        raise NotApplicable("landing takes usage of ten years, and none that is to come")
     made = Trial(key=key, starts=start + moved, ends=end + moved, zone=zone, about=(start + moved, end + moved))
     made.phases.append(Phase())
     # One billing cycle, whatever the length of the period.
@@ -102,12 +109,16 @@ def _zone_of_days(start: datetime, end: datetime, zone: str) -> tuple[str, bool]
         local = [moment.astimezone(ZoneInfo(name)) for moment in (start, end)]
         if any((moment.hour, moment.minute) != (0, 0) for moment in local):
             continue
-        if not any(datetime(start.year, month, 1, tzinfo=ZoneInfo(name)).dst() for month in range(1, 13)):
+        if not _changes_clocks(name, start.year):
             return name, True
         with_changes = with_changes or name
     if with_changes is None:
         raise NotApplicable("the mean of a level is taken over whole days of a zone")
     return with_changes, False
+
+
+def _changes_clocks(zone: str, year: int) -> bool:
+    return any(datetime(year, month, 1, tzinfo=ZoneInfo(zone)).dst() for month in range(1, 13))
 
 
 def _refuse_keys_by_time(events: Sequence[dict[str, Any]], said: Said) -> None:
@@ -348,10 +359,12 @@ class _Judge:
     def _window(self, window: dict[str, Any], reading: Reading) -> list[Difference]:
         """A day of 23 or 25 hours begins and ends where its neighbours do."""
         start, end = (datetime.fromisoformat(str(window[name])) for name in ("from", "to"))
-        starts = [row["window_start"] for row in reading.windows]
-        found = [Difference("a day that begins", moment, None) for moment in (start, end) if moment not in starts]
+        ends = {row["window_start"]: row["window_end"] for row in reading.windows}
+        found = [Difference("a day that begins", start, None)] if start not in ends else []
+        if not found and ends[start] != end:
+            found.append(Difference("and ends", end, ends[start]))
         if not found and "hours" in window:
-            hours = (starts[starts.index(start) + 1] - start) / timedelta(hours=1)
+            hours = (end - start) / timedelta(hours=1)
             if Decimal(str(hours)) != number(window["hours"]):
                 found.append(Difference("hours", window["hours"], hours))
         return found

@@ -62,7 +62,7 @@ GROUP BY teams.team_key, meters.meter_key;
 -- name: windows
 -- Usage by hour, day or month of the team's own clock, whichever is asked for.
 WITH asked AS (
-    SELECT teams.team_id, asked.*
+    SELECT teams.team_id, teams.time_zone, asked.*
     FROM jsonb_to_recordset(%(asked)s) AS asked (team text, start timestamptz, until timestamptz, unit text)
     JOIN billing.teams AS teams ON teams.team_key = asked.team
 ),
@@ -73,7 +73,9 @@ windows AS (
     UNION ALL
     SELECT 'month', team_id, meter_id, month_start, quantity FROM marts.fct_usage_monthly
 )
-SELECT asked.team, meters.meter_key AS meter, windows.window_start, trim_scale(windows.quantity) AS quantity
+SELECT
+    asked.team, meters.meter_key AS meter, windows.window_start,
+    billing.local_end(asked.unit, windows.window_start, asked.time_zone) AS window_end, trim_scale(windows.quantity) AS quantity
 FROM asked
 JOIN windows
     ON windows.unit = asked.unit AND windows.team_id = asked.team_id

@@ -39,7 +39,7 @@ class Reading:
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was metered by meter: events in the period, events by its end, change in it, level at its end."""
     windows: list[dict[str, Any]] = field(default_factory=list)
-    """Usage by hour, day or month, whichever was asked for: window_start, quantity."""
+    """Usage by hour, day or month, whichever was asked for: window_start, window_end, quantity."""
     quarantined: int = 0
     """Events that were refused."""
 

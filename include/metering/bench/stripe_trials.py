@@ -46,7 +46,8 @@ class Report:
     def sentence(self) -> str:
         """The verdict."""
         failed = sum(1 for each in self.control.outcomes if each.mismatched)
-        control = f"Without identifiers {failed} of {len(self.control.outcomes)} seeds went wrong."
+        tried = len(self.control.outcomes)
+        control = f"Without identifiers {failed} of {tried} seeds went wrong." if tried else "There was no control."
         if self.wrong:
             return f"{len(self.wrong)} trials went wrong: {', '.join(self.wrong[:10])}. {control}"
         return f"Every window at Stripe equals its target, and nothing waits. {control}"

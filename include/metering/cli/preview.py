@@ -60,7 +60,11 @@ def _show_differences(differences: list[Difference], format: Format) -> None:
 
     import msgspec
 
+    from metering.catalog.currencies import EXPONENTS
     from metering.cli.console import table
+
+    def money(amount: Decimal, currency: str, sign: str = "") -> str:
+        return f"{amount.quantize(Decimal(1).scaleb(-EXPONENTS[currency])):{sign}f}"
 
     totals: dict[str, Decimal] = {}
     for found in differences:
@@ -68,14 +72,14 @@ def _show_differences(differences: list[Difference], format: Format) -> None:
     headers = ("team", "bill", "kind", "about", "currency", "before", "after", "difference")
     rows = [
         (found.team_key, found.period_label, found.kind, found.about_label, found.currency,
-         f"{found.before.normalize():f}", f"{found.after.normalize():f}",
-         f"{(found.after - found.before).normalize():+f}")
+         money(found.before, found.currency), money(found.after, found.currency),
+         money(found.after - found.before, found.currency, "+"))
         for found in differences
     ]  # fmt: skip
     if format is Format.JSON:
         told = {
             "differences": [dict(zip(headers, row, strict=True)) for row in rows],
-            "totals": {currency: f"{total.normalize():f}" for currency, total in sorted(totals.items())},
+            "totals": {currency: money(total, currency) for currency, total in sorted(totals.items())},
         }
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     elif format is Format.CSV:
@@ -84,6 +88,6 @@ def _show_differences(differences: list[Difference], format: Format) -> None:
     else:
         table(rows, headers=headers)
         for currency, total in sorted(totals.items()):
-            typer.echo(f"In all: {total.normalize():+f} {currency}")
+            typer.echo(f"In all: {money(total, currency, '+')} {currency}")
         if not differences:
             typer.echo("No bill would be another.")

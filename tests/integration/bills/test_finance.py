@@ -95,7 +95,7 @@ def test_marts_of_finance_say_what_was_earned_and_why_it_changed(
     done = CliRunner().invoke(app, ["preview", "--price-file", str(file), "--format", "json"])
     assert done.exit_code == 0, (done.output, done.exception)
     # 200 and 10 units at 0.25 more, as adjustments on the bills that run.
-    assert json.loads(done.stdout)["totals"] == {"USD": "52.5"}
+    assert json.loads(done.stdout)["totals"] == {"USD": "52.50"}
     assert house.value("select count(*) from billing.price_versions") == 2
     alone = CliRunner().invoke(app, ["preview", "newcomer", "--format", "json"])
     assert json.loads(alone.stdout)["period"] == f"{now:%Y-%m}"

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from metering.stripe_emulator import webhook_endpoints
 from metering.stripe_emulator.call import Settings
 from metering.stripe_emulator.errors import StripeError, bad_request
 from metering.stripe_emulator.gate import Gate
@@ -18,6 +19,12 @@ T = TypeVar("T")
 
 class _Moment(msgspec.Struct, forbid_unknown_fields=True):
     now: int | None
+
+
+class _Endpoint(msgspec.Struct, forbid_unknown_fields=True):
+    url: str
+    secret: str
+    enabled_events: list[str]
 
 
 def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
@@ -48,6 +55,15 @@ def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
             gate.set(await _body(request, Settings))
         return json_response(msgspec.to_builtins(gate.settings))
 
+    async def webhooks(request: Request) -> Response:
+        wanted = await _body(request, _Endpoint)
+        webhook_endpoints.check_url(wanted.url)
+        with gate.store.transaction():
+            thing = webhook_endpoints.put(
+                gate.call_at(gate.clock.now()), wanted.url, wanted.secret, wanted.enabled_events
+            )
+        return json_response({"id": thing.id, "url": wanted.url, "enabled_events": wanted.enabled_events})
+
     async def reset(request: Request) -> Response:
         if not allow_reset:
             raise StripeError(403, "This emulator keeps its state. Start it with --allow-reset to allow this.")
@@ -64,6 +80,7 @@ def routes(gate: Gate, *, allow_reset: bool) -> list[Route]:
         Route("/emulator/clock", _shaped(clock), methods=["GET", "POST"]),
         Route("/emulator/faults", _shaped(faults), methods=["GET", "POST", "DELETE"]),
         Route("/emulator/settings", _shaped(settings), methods=["GET", "POST"]),
+        Route("/emulator/webhooks", _shaped(webhooks), methods=["POST"]),
         Route("/emulator/reset", _shaped(reset), methods=["POST"]),
     ]
 

@@ -61,14 +61,14 @@ class Gate:
         self._errors = {"v1": Shape(document["schemas"]["error"]), "v2": Shape(document["schemas"]["v2.error"])}
         self._executing: set[str] = set()
         self._lanes: set[str] = set()
-        self.life = Life(store, clock, self._call_at)
+        self.life = Life(store, clock, self.call_at)
 
     def set(self, settings: Settings) -> None:
         """Change the settings, and keep them across restarts."""
         self.settings = settings
         self.store.set_setting("settings", msgspec.json.encode(settings).decode())
 
-    def _call_at(self, moment: int) -> Call:
+    def call_at(self, moment: int) -> Call:
         """What happens by itself works with the same things as a request."""
         return Call(self.store, self.settings, self.faults, moment, {}, {}, "")
 

@@ -40,6 +40,16 @@ def add(call: Call, url: str, secret: str, enabled_events: list[str]) -> Thing:
     return objects.add(call.store, Thing(KIND, body, private={"secret": secret}))
 
 
+def put(call: Call, url: str, secret: str, enabled_events: list[str]) -> Thing:
+    """The endpoint at an address, made or changed, with a secret that its receiver knows beforehand."""
+    for row in call.store.all("objects_of_kind", kind=KIND):
+        thing = objects.get(call.store, KIND, row["id"])
+        if thing.body["url"] == url:
+            thing.body["enabled_events"], thing.private["secret"] = enabled_events, secret
+            return objects.change(call.store, thing)
+    return add(call, url, secret, enabled_events)
+
+
 def retrieve(call: Call) -> Json:
     """GET /v1/webhook_endpoints/{id}"""
     return objects.get(call.store, KIND, call.path["id"]).body

@@ -171,3 +171,14 @@ def test_a62_thin_events_are_sent_without_their_data_to_event_destinations(bille
     billed.send("1", "lost too", customer="cus_none", at=billed.now)
     billed.emulator.clock(billed.now + 120)
     assert len(receiver.received) == 1
+
+
+def test_an_endpoint_can_be_given_a_secret_that_its_receiver_knows(billed: Billed, receiver) -> None:
+    for secret in ("whsec_first", "whsec_second"):
+        wanted = {"url": receiver.url, "secret": secret, "enabled_events": ["product.created"]}
+        billed.emulator.admin("POST", "webhooks", wanted)
+    assert len(billed.client.v1.webhook_endpoints.list().data) == 1
+    billed.client.v1.products.create({"name": "Seats"})
+    billed.emulator.clock(billed.now + 60)
+    ((body, signature),) = receiver.received
+    assert billed.client.construct_event(body, signature, "whsec_second").type == "product.created"

@@ -36,6 +36,8 @@ def open_run(
         raise BillingError(f"The range {occurred_from} to {occurred_until} is empty.", "Give an end after the start.")
     periods.open_periods(connection)
     horizon = one(connection, SQL["take_horizon"])["horizon"]
+    if one(connection, SQL["has_new_months"])["found"]:
+        connection.execute(SQL["analyze_events"])
     with connection.transaction():
         connection.execute(SQL["take_turn"])
         if occurred_from and occurred_until:
@@ -57,16 +59,17 @@ def open_run(
         connection.execute(SQL["forget_archive_needs"])
         if occurred_from is not None:
             _queue_range(connection, run)
+        # The queue is new to the planner: who joins it with large tables has to know how long it is.
+        connection.execute(SQL["analyze_buckets"])
         connection.execute(SQL["queue_periods_of_buckets"], run)
         connection.execute(SQL["queue_periods_of_levels"], run)
         connection.execute(SQL["queue_periods_of_changes"], run)
         periods.open_closing_periods(connection)
+        connection.execute(SQL["analyze_periods"])
         connection.execute(SQL["queue_open_periods_for_adjustments"], run)
         connection.execute(SQL["queue_periods_for_credits"], run)
         connection.execute(SQL["count_queue"], run)
-    # The queue is new to the planner; its first readers join it with large tables.
-    connection.execute(SQL["analyze_buckets"])
-    connection.execute(SQL["analyze_periods"])
+        connection.execute(SQL["analyze_periods"])
     return int(run["run_id"])
 
 

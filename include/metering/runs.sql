@@ -28,19 +28,22 @@ FROM last
 RETURNING run_id, recorded_after, recorded_until, occurred_from, occurred_until, events_arrived;
 
 -- name: queue_arrivals
--- The quarter-hours that newly recorded events touch. The batches' bounds let months without arrivals be left out.
+-- The quarter-hours that newly recorded events touch. The batches' bounds let months without arrivals be left out. Events are many,
+-- and quarter-hours few: these meet their meters.
 INSERT INTO billing.buckets_to_meter (team_id, meter_id, bucket_start, run_id)
-SELECT DISTINCT
-    events.team_id, meters.meter_id, date_bin('15 minutes', events.occurred_at, '2000-01-01Z'), %(run_id)s::bigint
-FROM landing.usage_events AS events
-JOIN billing.meters AS meters ON meters.event_name = events.event_name
-WHERE events.recorded_at > %(recorded_after)s AND events.recorded_at <= %(recorded_until)s
-    AND events.occurred_at >= (
-        SELECT min(first_occurred_at) FROM landing.batches
-        WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
-    AND events.occurred_at <= (
-        SELECT max(last_occurred_at) FROM landing.batches
-        WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
+SELECT arrivals.team_id, meters.meter_id, arrivals.bucket_start, %(run_id)s::bigint
+FROM (
+    SELECT DISTINCT events.team_id, events.event_name, date_bin('15 minutes', events.occurred_at, '2000-01-01Z') AS bucket_start
+    FROM landing.usage_events AS events
+    WHERE events.recorded_at > %(recorded_after)s AND events.recorded_at <= %(recorded_until)s
+        AND events.occurred_at >= (
+            SELECT min(first_occurred_at) FROM landing.batches
+            WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
+        AND events.occurred_at <= (
+            SELECT max(last_occurred_at) FROM landing.batches
+            WHERE recorded_at > %(recorded_after)s AND recorded_at <= %(recorded_until)s)
+) AS arrivals
+JOIN billing.meters AS meters ON meters.event_name = arrivals.event_name
 ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.run_id;
 
 -- name: queue_withdrawals
@@ -110,7 +113,9 @@ SELECT
     set_config('billing.compared_from', date_bin('15 minutes', %(occurred_from)s::timestamptz, '2000-01-01Z')::text, true),
     set_config('billing.compared_until', date_bin(
         '15 minutes', %(occurred_until)s::timestamptz + interval '15 minutes' - interval '1 microsecond', '2000-01-01Z')::text, true),
-    set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true);
+    set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),
+    -- More memory than many questions at once could have: of runs there is one.
+    set_config('work_mem', '256MB', true);
 
 -- name: queue_differing
 -- A backfill counts its range again from raw events, and makes again what differs: of quarter-hours, hours, days and months.
@@ -124,7 +129,8 @@ ON CONFLICT (team_id, meter_id, bucket_start) DO UPDATE SET run_id = excluded.ru
 SELECT
     set_config('billing.as_of', '', true), set_config('billing.compared_from', '', true),
     set_config('billing.compared_until', '', true),
-    set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true);
+    set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
+    set_config('work_mem', (SELECT reset_val || coalesce(unit, '') FROM pg_settings WHERE name = 'work_mem'), true);
 
 -- name: queue_range
 -- Before anything has been metered, every quarter-hour of the range.
@@ -204,6 +210,18 @@ ON CONFLICT (team_id, subscription_key, period_start) DO UPDATE SET run_id = exc
 UPDATE billing.metering_runs
 SET buckets_queued = (SELECT count(*) FROM billing.buckets_to_meter)
 WHERE run_id = %(run_id)s;
+
+-- name: has_new_months
+-- Whether there are months with events that the planner has never heard of, as before a first run.
+SELECT EXISTS (
+    SELECT FROM pg_inherits AS months JOIN pg_class AS tables ON tables.oid = months.inhrelid
+    WHERE months.inhparent = 'landing.usage_events'::regclass
+        AND tables.reltuples < 0 AND pg_relation_size(tables.oid) > 0
+) AS found;
+
+-- name: analyze_events
+-- Autovacuum would within minutes.
+ANALYZE landing.usage_events, landing.batches;
 
 -- name: analyze_buckets
 -- The queue was just filled.

@@ -5,9 +5,14 @@
 -- as it should be is only looked at. Of meters that don't add up, or keep events, all quarter-hours: they are made again to be compared.
 with
 
--- The meters whose windows are sums.
+-- The meters whose windows are sums, and whether they count every event by its quantity as it is.
 adding as (
-    select * from {{ ref('stg_billing__meters') }}
+    select
+        *,
+        filters = '{}'::jsonb
+        and cardinality(dimensions) = 0
+        and (aggregation = 'count' or (value_property is null and multiplier = 1)) as is_plain
+    from {{ ref('stg_billing__meters') }}
     where is_additive and not keeps_events
 ),
 
@@ -22,10 +27,36 @@ events as not materialized (
 ),
 
 usage_known as not materialized (
-    select * from {{ ref('int_usage_recorded') }}
+    select * from {{ ref('int_usage_buckets') }}
+    where {{ is_known_version() }}
+),
+
+-- Most meters are plain: their events are added up before they meet them, so that nothing of a meter is looked at for each.
+events_added as (
+    select
+        team_id,
+        event_name,
+        {{ bucket_of('occurred_at') }} as bucket_start,
+        count(*) as event_count,
+        sum(quantity) filter (where abs(quantity) <= {{ most_of_an_event() }}) as quantity
+    from events
+    where event_name in (select adding.event_name from adding where adding.is_plain)
+    group by 1, 2, 3
 ),
 
 counted as (
+    select
+        events_added.team_id,
+        adding.meter_id,
+        events_added.bucket_start,
+        '{}'::jsonb as dimensions,
+        events_added.event_count,
+        round(
+            case when adding.aggregation = 'count' then events_added.event_count else coalesce(events_added.quantity, 0) end, 12
+        ) as quantity
+    from events_added
+    inner join adding on adding.event_name = events_added.event_name and adding.is_plain
+    union all
     select
         events.team_id,
         adding.meter_id,
@@ -36,7 +67,7 @@ counted as (
             case when adding.aggregation = 'count' then count(*) else coalesce(sum({{ meter_value('events', 'adding') }}), 0) end, 12
         ) as quantity
     from events
-    inner join adding on adding.event_name = events.event_name
+    inner join adding on adding.event_name = events.event_name and not adding.is_plain
     where {{ passes_filters('events', 'adding') }}
     group by events.team_id, adding.meter_id, adding.aggregation, 3, 4
 ),

@@ -21,12 +21,12 @@ select
     events.batch_id,
     events.recorded_at
 from events
-where events.recorded_at <= {{ as_of() }}
+where {{ is_known('events.recorded_at') }}
     and not exists (
         select 1
         from withdrawals
         where withdrawals.team_id = events.team_id
             and withdrawals.occurred_at = events.occurred_at
             and withdrawals.key_digest = events.key_digest
-            and withdrawals.recorded_at <= {{ as_of() }}
+            and {{ is_known('withdrawals.recorded_at') }}
     )

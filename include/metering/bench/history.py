@@ -52,6 +52,16 @@ def make(place: Place, events: int) -> None:
         place.told(f"Landing {due - landed:,} events of {month['since']:%Y-%m}.")
         place.land(due - landed, 0, month["until"] - month["since"], month["until"])
         landed = due
+    meter(place, events, since, until)
+
+
+def meter(place: Place, events: int, since: datetime, until: datetime) -> None:
+    """Make of `events` that have landed in [since, until), whole hours, what metering and rating leave of them.
+
+    Nothing of the range may have been metered before. Raises `BillingError` as `make` does.
+    """
+    connection = place.connection
+    months = rows(connection, SQL["months"], since=since, until=until)
     horizon = one(connection, runs.SQL["take_horizon"])["horizon"]
     run = one(connection, SQL["open_run"], horizon=horizon, events=events)
     for month in months:
@@ -67,10 +77,11 @@ def make(place: Place, events: int) -> None:
     transform.build("tag:billing", place.settings, command="run")
     runs.close_run(connection, run["run_id"])
     connection.execute(SQL["vacuum_bills"])
+    connection.execute(SQL["settle"])
 
 
 def fill_windows(connection: psycopg.Connection[DictRow], since: datetime, until: datetime) -> None:
-    """Fill hours, days and months of a range of whole UTC days from its quarter-hours."""
+    """Fill the hours of a range of whole hours from its quarter-hours, and the days and months that it touches."""
     for name in ("fill_hours", "fill_days", "fill_months"):
         connection.execute(SQL[name], {"since": since, "until": until})
 

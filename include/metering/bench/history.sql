@@ -51,7 +51,8 @@ SELECT
     team_id, meter_id, date_bin('24 hours', hour_start, '2000-01-01Z'), date_trunc('day', local_hour), dimensions,
     sum(quantity), sum(event_count)
 FROM marts.fct_usage_hourly
-WHERE hour_start >= %(since)s AND hour_start < %(until)s
+WHERE hour_start >= date_trunc('day', %(since)s::timestamptz, 'UTC')
+    AND hour_start < date_trunc('day', %(until)s::timestamptz - interval '1 microsecond', 'UTC') + interval '1 day'
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3
 ON CONFLICT (team_id, meter_id, day_start, dimensions) DO UPDATE
@@ -64,7 +65,8 @@ SELECT
     team_id, meter_id, date_trunc('month', day_start, 'UTC'), date_trunc('month', local_day), dimensions, sum(quantity),
     sum(event_count)
 FROM marts.fct_usage_daily
-WHERE day_start >= %(since)s AND day_start < %(until)s
+WHERE day_start >= date_trunc('month', %(since)s::timestamptz, 'UTC')
+    AND day_start < date_trunc('month', %(until)s::timestamptz - interval '1 microsecond', 'UTC') + interval '1 month'
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3
 ON CONFLICT (team_id, meter_id, month_start, dimensions) DO UPDATE
@@ -88,6 +90,10 @@ VACUUM ANALYZE intermediate.int_usage_buckets, marts.fct_usage_hourly, marts.fct
 -- name: vacuum_bills
 -- As autovacuum leaves it.
 VACUUM ANALYZE marts.fct_rated_usage, marts.fct_bill_lines, marts.fct_stripe_usage;
+
+-- name: settle
+-- What has been made is written before anything is measured.
+CHECKPOINT;
 
 -- name: compare
 -- From here on the view is about the quarter-hours of a range, counted again from raw events, and is joined as whole sets.

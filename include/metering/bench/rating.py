@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,10 @@ LATE = 10_000
 HISTORY_TEAMS = 200
 """Teams among whom the events of increments are spread, unless there are fewer."""
 PREVIEWS = 20
+SESSION = HOUR
+"""Within so long a time of each day lie the events that a team's meter has in the history of increments."""
+BUSY = timedelta(minutes=15)
+"""The same in the month that is as dense as an increment."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,40 @@ class Result:
 Told = Callable[[str], None]
 
 
-def measure(events: int, teams: int, meters: int, told: Told) -> list[Result]:
-    """Measure everything: increments of `events`, bills of `teams` × `meters`. `told` hears what is under way."""
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    INCREMENTS = "increments"
+    MONTHS = "months"
+    BILLS = "bills"
+
+
+def measure(events: int, teams: int, meters: int, told: Told, only: Part | None = None) -> list[Result]:
+    """Measure everything, or `only` a part: increments of `events`, months from raw, bills of `teams` × `meters`.
+
+    Each part has a database of its own. `told` hears what is under way, with the seconds since the beginning.
+    """
+    begun = time.monotonic()
     results: list[Result] = []
-    with House(service=False) as house:
-        bench = Bench(deployed(house), min(teams, HISTORY_TEAMS), meters, told)
-        results += bench.increments(events)
-        results.append(bench.month())
-    with House(service=False) as house:
-        bench = Bench(deployed(house), teams, meters, told)
-        results.append(bench.bills())
-        results.append(bench.preview())
+
+    def say(what: str) -> None:
+        told(f"{time.monotonic() - begun:5.0f} s  {what}")
+
+    def keep(*found: Result) -> None:
+        results.extend(found)
+        for result in found:
+            say(f"→ {result.name}: {result.seconds:,.2f} s (target: {result.target})")
+
+    for part in [only] if only else Part:
+        with House(service=False) as house:
+            bench = Bench(deployed(house), teams if part is Part.BILLS else min(teams, HISTORY_TEAMS), meters, say)
+            match part:
+                case Part.INCREMENTS:
+                    keep(*bench.increments(events))
+                case Part.MONTHS:
+                    keep(*bench.months(events))
+                case Part.BILLS:
+                    keep(bench.bills(), bench.preview())
     return results
 
 
@@ -103,11 +131,12 @@ class Bench:
 
     def increments(self, events: int) -> list[Result]:
         """An increment after as many events as it has, and one after ten times as many."""
-        self.land_history(events, MONTH, self.until - HOUR)
-        plain, first, steps = self.increment(events)
+        before = self.until - HOUR
+        self.land_history(events, 1, before - HOUR)
+        plain, first, steps = self.increment(events, before)
         # With the first increment, it is ten times what there was before that; as dense, so that it goes back as far.
-        self.land_history(8 * events, 8 * MONTH, self.until - MONTH)
-        again, second, later_steps = self.increment(events)
+        self.land_history(8 * events, 8, before - HOUR - MONTH)
+        again, second, later_steps = self.increment(events, self.until)
         what = f"{events:,} new events, 1 % late over 30 days"
         return [
             Result(
@@ -121,25 +150,37 @@ class Bench:
             ),
         ]  # fmt: skip
 
-    def increment(self, events: int) -> tuple[float, float, dict[str, float]]:
-        """Land an hour's events, and return the seconds of the plain query, of their way to bills, and of its steps."""
-        self.told(f"Landing {events:,} events of an hour, and taking them to bills.")
-        self.land(events, LATE, HOUR, self.until)
+    def increment(self, events: int, until: datetime) -> tuple[float, float, dict[str, float]]:
+        """Land the events of the hour before `until`; return seconds: the plain query, the way to bills, its steps."""
+        self.told(f"Landing {events:,} events of an hour.")
+        self.land(events, LATE, HOUR, until)
         plain = self._plain(events)
+        self.told("Taking them to bills.")
         seconds, steps = self.aggregate()
         self._agree()
         return plain, seconds, steps
 
-    def month(self) -> Result:
-        """Thirty days, metered and rated again from raw events."""
-        since = self.until - MONTH
-        usage = one(self.connection, SQL["usage_of_range"], occurred_from=since, occurred_until=self.until)
-        self.told(f"Rating {usage['events']:,} events of 30 days again.")
-        seconds, steps = self.aggregate(since, self.until)
+    def months(self, events: int) -> list[Result]:
+        """Thirty days metered and rated again from raw: as dense as an increment, and as sparse as can be."""
+        self.land_history(5 * events, 1, self.until, BUSY)
+        self.land_history(events, 1, self.until - MONTH, None)
+        return [
+            self.month("month again, from raw", self.until),
+            self.month("month again, where usage is sparse", self.until - MONTH),
+        ]
+
+    def month(self, name: str, until: datetime) -> Result:
+        """The thirty days before `until`, metered and rated again from raw events."""
+        since = until - MONTH
+        begun = time.perf_counter()
+        found = one(self.connection, SQL["plain_of_range"], occurred_from=since, occurred_until=until)
+        plain = time.perf_counter() - begun
+        self.told(f"Rating {found['events']:,} events of 30 days again.")
+        seconds, steps = self.aggregate(since, until)
         self._agree()
-        rate = usage["events"] / seconds
-        what = f"{usage['events']:,} events of 30 days"
-        return Result("month again, from raw", what, seconds, "500,000 events/s", rate >= 500_000, None, rate, steps)
+        rate = found["events"] / seconds
+        what = f"{found['events']:,} events of {found['teams']:,} teams in {found['groups']:,} quarter-hours"
+        return Result(name, what, seconds, "500,000 events/s", rate >= 500_000, plain, rate, steps)
 
     def bills(self) -> Result:
         """Every bill of the month that ended last, from what metering makes of usage."""
@@ -179,18 +220,21 @@ class Bench:
         what = f"of a team among {self._teams:,}, the middle of {len(taken)}"
         return Result("one preview bill", what, middle, "100 ms", middle <= 0.1)
 
-    def land_history(self, events: int, width: timedelta, until: datetime) -> None:
-        """Events of the `width` of time before `until`, metered and rated."""
-        self.told(f"Landing and rating {events:,} events as history.")
-        self.land(events, 0, width, until)
-        self.aggregate()
-        self.connection.execute(SQL["vacuum"])
+    def land_history(self, events: int, months: int, until: datetime, daily: timedelta | None = SESSION) -> None:
+        """Events of so many times thirty days before `until`, as metering and rating leave them."""
+        for number in range(months):
+            self.told(f"Landing {events // months:,} events as history ({number + 1} of {months}).")
+            self.land(events // months, 0, MONTH, until - number * MONTH, daily)
+        history.meter(self, events // months * months, until - months * MONTH, until)
 
-    def land(self, events: int, late: int, width: timedelta, until: datetime) -> None:
-        """Land events of the `width` of time before `until`, of a million so many late ones up to 30 days before."""
+    def land(self, events: int, late: int, width: timedelta, until: datetime, daily: timedelta | None = None) -> None:
+        """Land events of the `width` of time before `until`, of a million so many late ones up to 30 days before.
+
+        With `daily`, a team's events of a meter lie within so long a time of each day.
+        """
         self._seed += 1
         values = {
-            "events": events, "late": late, "width": width, "until": until, "seed": self._seed,
+            "events": events, "late": late, "width": width, "until": until, "seed": self._seed, "daily": daily,
             "teams": self._teams, "meters": self._meters,
         }  # fmt: skip
         self.connection.execute(SQL["land"], values)

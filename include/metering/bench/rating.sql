@@ -49,29 +49,42 @@ SELECT landing.ensure_months(ARRAY(
 
 -- name: land
 -- So many events, as landing leaves them: `late` of a million lie anywhere in the 30 days before `until`, the others in the
--- `width` before it. Keys are not claimed, since metering does not read them.
+-- `width` before it; with `daily`, of each day of it within so long a time, another one for each meter of a team. Keys are not
+-- claimed, since metering does not read them.
 WITH recorded AS MATERIALIZED (SELECT landing.record_now() AS recorded_at),
 batch AS (
     INSERT INTO landing.batches (recorded_at, source, accepted, duplicates, quarantined, first_occurred_at, last_occurred_at)
-    SELECT recorded_at, 'bench', %(events)s, 0, 0, 
+    SELECT recorded_at, 'bench', %(events)s, 0, 0,
         %(until)s::timestamptz - greatest(%(width)s::interval, CASE WHEN %(late)s > 0 THEN interval '30 days' END),
         %(until)s::timestamptz
     FROM recorded
     RETURNING batch_id, recorded_at
 ),
 numbers AS (
-    SELECT number, hashint8extended(number, %(seed)s) AS chance FROM generate_series(1, %(events)s) AS number
+    SELECT number, hashint8extended(number, %(seed)s) AS who, hashint8extended(number, -%(seed)s) AS moment
+    FROM generate_series(1, %(events)s) AS number
+),
+facts AS (
+    SELECT
+        'bench-' || %(seed)s || '-' || number AS event_key,
+        (who & 1048575) %% %(teams)s AS team, ((who >> 20) & 1048575) %% %(meters)s AS meter, 1 + ((who >> 40) & 4095) AS quantity,
+        (moment & 1048575) / 1048576::float8 AS share, ((moment >> 20) & 1048575) / 1048576::float8 AS share_of_daily,
+        (moment >> 40) & 1048575 < %(late)s * 1.048576 AS is_late,
+        extract(epoch FROM %(daily)s::interval)::integer AS daily, extract(epoch FROM %(width)s::interval) / 86400 AS days
+    FROM numbers
 )
 INSERT INTO landing.usage_events (
     team_id, occurred_at, key_digest, event_key, event_name, quantity, properties, batch_id, recorded_at)
 SELECT
-    teams.first_team + ((chance >> 8) & 1048575) %% %(teams)s,
-    %(until)s::timestamptz - ((chance >> 28) & 1048575) / 1048576.0 * CASE
-        WHEN ((chance >> 2) & 1048575) < %(late)s * 1.048576 THEN interval '30 days' ELSE %(width)s::interval
-    END - interval '1 microsecond',
-    gen_random_uuid(), 'bench-' || %(seed)s || '-' || number,
-    'rate_call_' || (1 + (chance & 65535) %% %(meters)s), 1 + (chance >> 16 & 4095), '{}', batch.batch_id, batch.recorded_at
-FROM numbers
+    teams.first_team + facts.team,
+    %(until)s::timestamptz - interval '1 microsecond' - CASE
+        WHEN facts.is_late THEN facts.share * interval '30 days'
+        WHEN facts.daily IS NULL THEN facts.share * %(width)s::interval
+        ELSE floor(facts.share * facts.days) * interval '24 hours'
+            + ((facts.team * 7 + facts.meter * 13) %% (86400 / facts.daily) + facts.share_of_daily) * %(daily)s::interval
+    END,
+    md5(facts.event_key)::uuid, facts.event_key, 'rate_call_' || (1 + facts.meter), facts.quantity, '{}', batch.batch_id, batch.recorded_at
+FROM facts
 CROSS JOIN batch
 CROSS JOIN (SELECT min(team_id) AS first_team FROM billing.teams WHERE team_key LIKE 'rate-%%') AS teams;
 
@@ -98,14 +111,20 @@ SELECT count(*) AS groups, sum(events) AS events FROM (
     GROUP BY team_id, event_name, date_trunc('hour', occurred_at)
 ) AS grouped;
 
+-- name: plain_of_range
+-- The same over the raw events of a range of event time, by quarter-hour.
+SELECT count(*) AS groups, coalesce(sum(events), 0)::bigint AS events, count(DISTINCT team_id) AS teams FROM (
+    SELECT
+        team_id, event_name, date_bin('15 minutes', occurred_at, '2000-01-01Z') AS quarter_hour, count(*) AS events,
+        sum(quantity) AS quantity
+    FROM landing.usage_events
+    WHERE occurred_at >= %(occurred_from)s AND occurred_at < %(occurred_until)s
+    GROUP BY team_id, event_name, date_bin('15 minutes', occurred_at, '2000-01-01Z')
+) AS grouped;
+
 -- name: forget_increment
 -- For the next one.
 DROP TABLE IF EXISTS bench_increment;
-
--- name: usage_of_range
--- Events of a range of event time, and what they add up to, from raw.
-SELECT count(*) AS events, coalesce(sum(quantity), 0) AS quantity FROM landing.usage_events
-WHERE occurred_at >= %(occurred_from)s AND occurred_at < %(occurred_until)s;
 
 -- name: landed
 -- All events, and what they add up to.

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click import Choice
 
 if TYPE_CHECKING:
     from metering.bench.measurements import Result
@@ -19,6 +20,7 @@ EXAMPLES = [
     "./billing bench ingest --seconds 10 --json > ingest.json",
     "./billing bench rate",
     "./billing bench rate --events 100000 --teams 500",
+    "./billing bench rate --only bills",
     "./billing bench client",
     "./billing bench client --calls 2000 --json",
     "./billing bench stripe",
@@ -75,25 +77,28 @@ def ingest(
     _show(results)
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[3:5]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[3:6]))
 def rate(
     events: Annotated[int, typer.Option(min=1_000, help="New events of an increment.")] = 2_000_000,
     teams: Annotated[int, typer.Option(min=1, help="Teams whose bills are made.")] = 10_000,
     meters: Annotated[int, typer.Option(min=1, max=1_000, help="Meters of each.")] = 20,
+    only: Annotated[
+        str | None, typer.Option(click_type=Choice(["increments", "months", "bills"]), help="Measure one part.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how long it takes from landed events to bills.
 
     An hour's increment, beside a plain GROUP BY over the same rows; the same increment with ten times the history;
-    thirty days again from raw events; the bills of all teams from aggregates; and one preview bill. Made for it and
-    taken away after it is a PostgreSQL with the settings of production. What was landed is compared with what was
-    metered after each, and a difference fails the command. The whole takes some ten minutes and 15 GB of disk; let the
-    machine do nothing else meanwhile.
+    thirty days again from raw events, beside a plain GROUP BY, too; the bills of all teams from aggregates; and one
+    preview bill. Made for each part and taken away after it is a PostgreSQL with the settings of production. What was
+    landed is compared with what was metered after each, and a difference fails the command. The whole takes some ten
+    to fifteen minutes and 15 GB of disk; let the machine do nothing else meanwhile.
     """
-    from metering.bench.rating import measure
+    from metering.bench.rating import Part, measure
     from metering.cli.console import say
 
-    _show_results(measure(events, teams, meters, say), as_json)
+    _show_results(measure(events, teams, meters, say, Part(only) if only else None), as_json)
 
 
 @app.command(epilog="\b\nExamples:\n  ./billing bench asof\n  ./billing bench asof --events 500000 --teams 200")
@@ -139,7 +144,7 @@ def _show_results(results: list[Timed], as_json: bool) -> None:
     )
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[5:7]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[6:8]))
 def client(
     calls: Annotated[int, typer.Option(min=100, help="Calls of each way.")] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

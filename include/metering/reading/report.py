@@ -139,9 +139,9 @@ def report(
     with connection.transaction():
         connection.execute(SQL["one_snapshot"])
         asked = database.one(connection, SQL["ask"], team_id=team.team_id)
-        connection.execute(SQL["hand_in_what_is_unmetered"])
+        database.planned_once(connection, SQL["hand_in_what_is_unmetered"], {})
         asking = {"team_id": team.team_id, "subscription": subscription, "period": period}
-        periods = database.rows(connection, SQL["periods"], **asking)
+        periods = database.planned_once(connection, SQL["periods"], asking)
         if not periods and (subscription is not None or period is not None):
             named = f"{period or 'that runs now'}{f' of the subscription {subscription!r}' if subscription else ''}"
             raise NotFound("unknown_period", f"The team {team.team_key!r} has no billing period {named}.")
@@ -159,7 +159,7 @@ def _period(connection: psycopg.Connection[DictRow], team: Team, found: dict[str
     lines = read_lines(connection, asking)
     usage = sum((line.amount for line in lines if line.kind != "adjustment"), Decimal(0))
     adjustments = sum((line.amount for line in lines if line.kind == "adjustment"), Decimal(0))
-    unpriced = database.rows(connection, SQL["unpriced"], **asking)
+    unpriced = database.planned_once(connection, SQL["unpriced"], asking)
     return Period(
         subscription=found["subscription_key"],
         period=found["period_label"],
@@ -177,9 +177,9 @@ def _period(connection: psycopg.Connection[DictRow], team: Team, found: dict[str
 
 def _measured(connection: psycopg.Connection[DictRow], asking: dict[str, Any]) -> list[dict[str, Any]]:
     """Usage of all meters; what doesn't add up is asked for only where there is a meter of that kind."""
-    rows = database.rows(connection, SQL["usage"], **asking)
+    rows = database.planned_once(connection, SQL["usage"], asking)
     if database.one(connection, SQL["has_meters_apart"])["found"]:
-        rows += database.rows(connection, SQL["usage_apart"], **asking)
+        rows += database.planned_once(connection, SQL["usage_apart"], asking)
     return rows
 
 
@@ -204,12 +204,12 @@ def _history(
     connection: psycopg.Connection[DictRow], team: Team, subscription: str | None, count: int
 ) -> list[PastPeriod]:
     asking = {"team_id": team.team_id, "subscription": subscription, "history": count}
-    bills = database.rows(connection, SQL["history"], **asking)
+    bills = database.planned_once(connection, SQL["history"], asking)
     if not bills:
         return []
     since = min(bill["period_start"] for bill in bills)
     meters: dict[tuple[str, str], list[PastMeter]] = {}
-    for row in database.rows(connection, SQL["history_by_meter"], team_id=team.team_id, since=since):
+    for row in database.planned_once(connection, SQL["history_by_meter"], {"team_id": team.team_id, "since": since}):
         meter = PastMeter(row["meter_key"], row["quantity"], row["unit"], row["amount"])
         meters.setdefault((row["subscription_key"], row["period_label"]), []).append(meter)
     return [

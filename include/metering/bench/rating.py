@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from psycopg.rows import DictRow
 from metering import periods, runs, statements, transform
 from metering.bench import history
 from metering.bench.house import House
+from metering.bench.part import Part
 from metering.database import one, rows
 from metering.errors import BillingError
 from metering.reading.report import report
@@ -60,33 +60,21 @@ class Result:
 Told = Callable[[str], None]
 
 
-class Part(StrEnum):
-    """What can be measured by itself."""
-
-    INCREMENTS = "increments"
-    MONTHS = "months"
-    BILLS = "bills"
-
-
 def measure(events: int, teams: int, meters: int, told: Told, only: Part | None = None) -> list[Result]:
     """Measure everything, or `only` a part: increments of `events`, months from raw, bills of `teams` × `meters`.
 
-    Each part has a database of its own. `told` hears what is under way, with the seconds since the beginning.
+    Each part has a database of its own. `told` hears what is under way.
     """
-    begun = time.monotonic()
     results: list[Result] = []
-
-    def say(what: str) -> None:
-        told(f"{time.monotonic() - begun:5.0f} s  {what}")
 
     def keep(*found: Result) -> None:
         results.extend(found)
         for result in found:
-            say(f"→ {result.name}: {result.seconds:,.2f} s (target: {result.target})")
+            told(f"{result.name}: {result.seconds:,.3f} s (target: {result.target}).")
 
     for part in [only] if only else Part:
         with House(service=False) as house:
-            bench = Bench(deployed(house), teams if part is Part.BILLS else min(teams, HISTORY_TEAMS), meters, say)
+            bench = Bench(deployed(house), teams if part is Part.BILLS else min(teams, HISTORY_TEAMS), meters, told)
             match part:
                 case Part.INCREMENTS:
                     keep(*bench.increments(events))

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import Choice
+
+from metering.bench.part import Part
 
 if TYPE_CHECKING:
     from metering.bench.measurements import Result
@@ -82,9 +83,7 @@ def rate(
     events: Annotated[int, typer.Option(min=1_000, help="New events of an increment.")] = 2_000_000,
     teams: Annotated[int, typer.Option(min=1, help="Teams whose bills are made.")] = 10_000,
     meters: Annotated[int, typer.Option(min=1, max=1_000, help="Meters of each.")] = 20,
-    only: Annotated[
-        str | None, typer.Option(click_type=Choice(["increments", "months", "bills"]), help="Measure one part.")
-    ] = None,
+    only: Annotated[Part | None, typer.Option(help="Measure one part by itself.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how long it takes from landed events to bills.
@@ -95,10 +94,10 @@ def rate(
     landed is compared with what was metered after each, and a difference fails the command. The whole takes some ten
     to fifteen minutes and 15 GB of disk; let the machine do nothing else meanwhile.
     """
-    from metering.bench.rating import Part, measure
+    from metering.bench.rating import measure
     from metering.cli.console import say
 
-    _show_results(measure(events, teams, meters, say, Part(only) if only else None), as_json)
+    _show_results(measure(events, teams, meters, say, only), as_json)
 
 
 @app.command(epilog="\b\nExamples:\n  ./billing bench asof\n  ./billing bench asof --events 500000 --teams 200")

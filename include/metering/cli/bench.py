@@ -179,7 +179,7 @@ def client(
         raise typer.Exit(1)
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[7:8]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[8:9]))
 def stripe(
     windows: Annotated[int, typer.Option(min=1_000, help="Windows that are planned.")] = 100_000,
     submissions: Annotated[int, typer.Option(min=100, help="Submissions of these that are sent.")] = 20_000,
@@ -196,7 +196,7 @@ def stripe(
     _show_results(measure(windows, submissions, say), as_json)
 
 
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[8:]))
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in EXAMPLES[9:]))
 def faults(
     seeds: Annotated[int, typer.Option(min=0, help="How many seeds are tried.")] = 200,
     seed: Annotated[int | None, typer.Option(help="The first seed, which an earlier run printed.")] = None,

@@ -85,7 +85,7 @@ ANALYZE billing.periods_to_rate;
 
 -- name: vacuum_usage
 -- As autovacuum leaves it.
-VACUUM ANALYZE intermediate.int_usage_buckets, marts.fct_usage_hourly, marts.fct_usage_daily, marts.fct_usage_monthly;
+VACUUM ANALYZE landing.usage_events, intermediate.int_usage_buckets, marts.fct_usage_hourly, marts.fct_usage_daily, marts.fct_usage_monthly;
 
 -- name: vacuum_bills
 -- As autovacuum leaves it.
